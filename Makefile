@@ -1,0 +1,45 @@
+# make study: install and run the whole study on the simulated cohort.
+# make test:  install with the test tools and run the tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := envs/requirements.lock
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# cached by Snakemake and matplotlib; inside the checkout, so that nothing is written elsewhere
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+
+.PHONY: study test lint install install-test clean
+
+study: install
+	@$(BIN)/snakemake --profile profiles/local all
+	@$(BIN)/genmorph where
+
+test: install-test
+	@$(BIN)/python -m pytest tests $(PYTEST)
+
+lint: install-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile rules
+	@$(BIN)/lint-imports
+	@$(BIN)/snakemake --lint
+
+install: $(VENV)/.installed
+install-test: $(VENV)/.installed-test
+
+# The stamp is written last: an install cut short is done again.
+$(VENV)/.installed: pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), \
+	  "GenMorph needs Python 3.11 or 3.12: make PYTHON=python3.11 ..."'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (a few minutes the first time)"
+	@PIP_CONSTRAINT=$(LOCK) $(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@PIP_CONSTRAINT=$(LOCK) $(PIP) install --quiet --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .snakemake results/[!R]*

@@ -1,0 +1,104 @@
+"""GenMorph: raw scans in, the figures and tables of five papers out.
+
+    snakemake --profile profiles/local all                      everything
+    snakemake --profile profiles/local results/tables/m3ae_table1.csv
+    snakemake --profile slurm all                               the same on a cluster
+    snakemake --list-target-rules                               what can be asked for
+"""
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+# Also without an installation: a cluster node sees the checkout.
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from genmorph.errors import GenmorphError
+from genmorph.plan import Plan
+
+
+configfile: "config.yaml"
+
+
+try:
+    plan = Plan(config)
+except GenmorphError as error:
+    raise WorkflowError(str(error))
+paths = plan.paths
+
+# The interpreter that reads this file also runs the commands; they end when it is killed.
+shell.prefix(
+    f'export PATH="$PATH:{Path(sys.executable).parent}" '
+    f'PYTHONPATH="{workflow.basedir}/src" GENMORPH_DIE_WITH={os.getpid()}; '
+)
+
+
+wildcard_constraints:
+    cohort="|".join(plan.config.cohorts),
+    recipe="[a-z0-9_]+",
+    shard=r"\d{4}",
+    study="|".join(plan.studies),
+    model="|".join(plan.runs),
+    population="[A-Za-z0-9_]+",
+    seed=r"\d+",
+    measure="[a-z_]+",
+    table="[a-z0-9_]+",
+    figure="[a-z0-9_]+",
+
+
+localrules:
+    all,
+    tables,
+    figures,
+    m3ae,
+
+
+include: "rules/cohorts.smk"
+include: "rules/preprocess.smk"
+include: "rules/models.smk"
+include: "rules/evaluate.smk"
+include: "rules/publish.smk"
+
+
+onstart:
+    # Held until this process ends, however it ends: a second workflow on these results is refused,
+    # and nothing stale is left to unlock.
+    Path(paths.root).mkdir(parents=True, exist_ok=True)
+    workflow_lock = open(Path(paths.root) / ".workflow.lock", "w")
+    try:
+        fcntl.flock(workflow_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkflowError(f"another workflow is running on '{paths.root}'; wait, or stop it")
+    plan.write_resolved()
+
+
+rule all:
+    """Every table and figure of every study."""
+    default_target: True
+    input:
+        plan.tables(),
+        plan.figures(),
+
+
+rule tables:
+    """Every table."""
+    input:
+        plan.tables(),
+
+
+rule figures:
+    """Every figure."""
+    input:
+        plan.figures(),
+
+
+rule m3ae:
+    """P1, the multiscale metamorphic VAE: its tables and figures."""
+    input:
+        plan.tables("m3ae"),
+        plan.figures("m3ae"),

@@ -1,0 +1,54 @@
+# Measurements to tables, stores and checkpoints to figures.
+
+
+rule make_table:
+    """Write a paper's table: the reported number beside the measured one."""
+    input:
+        lambda w: plan.measurements(w.study, w.table),
+    output:
+        csv=paths.table,
+        cells=paths.table.replace(".csv", "_cells.csv"),
+        markdown=paths.table.replace(".csv", ".md"),
+        latex=paths.table.replace(".csv", ".tex"),
+    params:
+        parameters=lambda w: plan.json("table", w.study, w.table),
+        code=lambda w: plan.code("table", w.study, w.table),
+    log:
+        paths.log("make_table", "{study}-{table}"),
+    benchmark:
+        paths.benchmark("make_table", "{study}-{table}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
+    shell:
+        "genmorph table {input} --parameters {params.parameters:q} --out {output.csv}"
+        " > {log} 2>&1"
+
+
+rule make_figure:
+    """Draw a paper's figure."""
+    input:
+        lambda w: plan.figure_inputs(w.study, w.figure),
+    output:
+        png=paths.figure,
+        svg=paths.figure.replace(".png", ".svg"),
+    params:
+        modules=lambda w: plan.figure_modules(w.study, w.figure),
+        parameters=lambda w: plan.json("figure", w.study, w.figure),
+        code=lambda w: plan.code("figure", w.study, w.figure),
+    log:
+        paths.log("make_figure", "{study}-{figure}"),
+    benchmark:
+        paths.benchmark("make_figure", "{study}-{figure}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.compute.threads
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 30 * attempt,
+    shell:
+        "genmorph figure {input} {params.modules} --threads {plan.config.compute.threads}"
+        " --parameters {params.parameters:q} --out {output.png} > {log} 2>&1"

@@ -1,0 +1,5 @@
+"""`python -m genmorph`."""
+
+from genmorph.cli import main
+
+main()

@@ -1,0 +1,56 @@
+"""`genmorph export`: volumes of a store as NIfTI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(export)
+
+
+def export(
+    store: Annotated[Path, typer.Argument(help="Folder of a store (it holds index.tsv).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the images.")],
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="Only these volumes; may be repeated.")
+    ] = None,
+) -> None:
+    """Write volumes of a store as NIfTI with their affine, one .nii.gz and one .json each.
+
+    Example: genmorph export results/preprocessed/simulated/m3ae --id sub-0001 --out nifti
+    """
+    import nibabel as nib
+
+    from genmorph.errors import StoreError, did_you_mean
+    from genmorph.files import atomic_path, write_json
+    from genmorph.store import Store
+
+    opened = Store(store)
+    for scan_id in ids or []:
+        if scan_id not in opened:
+            raise StoreError(f"{store}: no volume '{scan_id}'; {did_you_mean(scan_id, opened.ids)}")
+    chosen = ids or opened.ids
+    synthetic = "sample" in opened.description.content
+    suffix = "desc-synthetic_T1w" if synthetic else "desc-preproc_T1w"
+    for scan_id in chosen:
+        image = nib.Nifti1Image(opened.read(scan_id), opened.affine)
+        image.header.set_xyzt_units("mm")
+        target = out / f"{scan_id}_{suffix}.nii.gz"
+        with atomic_path(target) as temporary:
+            image.to_filename(temporary)
+        write_json(
+            out / f"{scan_id}_{suffix}.json",
+            {
+                "Description": opened.description.content,
+                "SkullStripped": True,
+                "Synthetic": synthetic,
+                "DataLabel": opened.description.data_label,
+                "Source": opened.description.source,
+            },
+        )
+    typer.echo(f"{out}: {len(chosen)} images")

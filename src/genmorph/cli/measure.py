@@ -1,0 +1,91 @@
+"""`genmorph measure`: stores become a measurement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genmorph.cli.common import (
+    Manifest,
+    Out,
+    Parameters,
+    Participants,
+    Threads,
+    read_parameters,
+    scan_ids,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("measure")(measure)
+
+
+def measure(
+    generated: Annotated[Path, typer.Option("--generated", help="index.tsv of the run's store.")],
+    reference: Annotated[Path, typer.Option("--reference", help="index.tsv of the real store.")],
+    manifest: Manifest,
+    participants: Participants,
+    out: Out,
+    parameters: Parameters,
+    feature_weights: Annotated[
+        Path | None, typer.Option("--feature-weights", help="The FID Inception file.")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Measure samples or reconstructions against the test scans, with every setting beside it."""
+    from genmorph.processes import limit_threads
+
+    limit_threads(threads)
+    from genmorph.files import locked, write_json
+    from genmorph.provenance.record import recording
+    from genmorph.store import Store
+
+    values = read_parameters(parameters)
+    real, made = Store(reference.parent), Store(generated.parent)
+    test_ids = scan_ids(real, manifest, participants, "test", values["population"])
+    stores = [generated, generated.with_name("store.json"), reference]
+    with (
+        locked(out),
+        recording(
+            "measure", out=out, parameters=values, inputs=[*stores, manifest, participants]
+        ) as record,
+    ):
+        if feature_weights is not None:
+            record.add_input(feature_weights, base="external")
+        if values["measure"] == "frechet":
+            from genmorph.metrics.features import load_extractor
+            from genmorph.metrics.frechet import slice_frechet
+
+            weights = feature_weights.read_bytes() if feature_weights else None
+            measurement = slice_frechet(
+                ((scan_id, made.read(scan_id)) for scan_id in made.ids),
+                ((scan_id, real.read(scan_id)) for scan_id in test_ids),
+                extractor=load_extractor(values["extractor"], weights),
+                positions=values["positions"],
+                reference_shape=values["reference_grid"],
+            )
+        else:
+            from genmorph.metrics.reconstruction import measure_reconstruction
+
+            measurement = measure_reconstruction(
+                ((scan_id, real.read(scan_id), made.read(scan_id)) for scan_id in test_ids),
+                data_range=values["data_range"],
+            )
+        write_json(out, placed(measurement, real, made, values))
+    typer.echo(f"{out}: {measurement.values}")
+
+
+def placed(measurement: object, real: object, made: object, values: dict) -> dict:
+    """The measurement as JSON, with the run it is of and what must be said of the data."""
+    content = measurement.to_json()
+    content["data_label"] = real.description.data_label
+    content["settings"] |= {
+        "run": made.description.source,
+        "cohort": made.description.source["cohort"],
+        "grid": list(real.shape),
+        "reference_split": "test",
+    }
+    return content

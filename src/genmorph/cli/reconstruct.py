@@ -1,0 +1,79 @@
+"""`genmorph reconstruct`: held-out scans through a trained model or a trivial reference."""
+
+from __future__ import annotations
+
+import typer
+
+from genmorph.cli.common import (
+    Checkpoint,
+    CohortName,
+    Device,
+    Manifest,
+    Out,
+    Parameters,
+    Participants,
+    Population,
+    Seed,
+    StoreIndex,
+    Threads,
+    read_parameters,
+    scan_ids,
+    template_id,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("reconstruct")(reconstruct)
+
+
+def reconstruct(
+    index: StoreIndex,
+    manifest: Manifest,
+    participants: Participants,
+    out: Out,
+    parameters: Parameters,
+    seed: Seed,
+    cohort: CohortName,
+    population: Population = "all",
+    checkpoint: Checkpoint = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+) -> None:
+    """Reconstruct the test scans of a store; without a checkpoint, by a trivial reference."""
+    from genmorph.processes import limit_threads
+
+    limit_threads(threads)
+    from genmorph.cli.common import write_run_store
+    from genmorph.sampling import reconstruct_scans, reference_reconstructions
+    from genmorph.seeds import derive_seed
+    from genmorph.store import Store
+
+    values = read_parameters(parameters)
+    store = Store(index.parent)
+    test_ids = scan_ids(store, manifest, participants, "test", values["population"])
+    run_seed = derive_seed(seed, values["study"], values["model"], "reconstruct")
+    if checkpoint is not None:
+        from genmorph.training.checkpoints import load_model
+
+        volumes = reconstruct_scans(load_model(checkpoint), store, test_ids, device=device)
+    else:
+        volumes = reference_reconstructions(
+            values["model"],
+            store,
+            test_ids,
+            training_ids=scan_ids(store, manifest, participants, "train", values["population"]),
+            template=template_id(store, manifest, participants, values),
+            seed=run_seed,
+        )
+    write_run_store(
+        "reconstruct",
+        out=out,
+        volumes=volumes,
+        store=store,
+        values=values,
+        run={"cohort": cohort, "population": population, "seed": seed},
+        run_seed=run_seed,
+        inputs=[index, index.with_name("store.json"), manifest, participants],
+        checkpoint=checkpoint,
+    )

@@ -1,0 +1,84 @@
+"""`genmorph sample`: volumes from a trained model or a trivial reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from genmorph.cli.common import (
+    Checkpoint,
+    CohortName,
+    Device,
+    Manifest,
+    Out,
+    Parameters,
+    Participants,
+    Population,
+    Seed,
+    StoreIndex,
+    Threads,
+    read_parameters,
+    scan_ids,
+    template_id,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("sample")(sample)
+
+
+def sample(
+    index: StoreIndex,
+    manifest: Manifest,
+    participants: Participants,
+    out: Out,
+    parameters: Parameters,
+    seed: Seed,
+    cohort: CohortName,
+    population: Population = "all",
+    checkpoint: Checkpoint = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+) -> None:
+    """Draw volumes from a checkpoint into a store; without one, from a trivial reference.
+
+    The n-th sample depends on the seed and n alone, not on how many are drawn.
+    """
+    from genmorph.processes import limit_threads
+
+    limit_threads(threads)
+    from genmorph.cli.common import write_run_store
+    from genmorph.sampling import draw_samples, reference_samples
+    from genmorph.seeds import derive_seed
+    from genmorph.store import Store
+
+    values = read_parameters(parameters)
+    store = Store(index.parent)
+    ids = {
+        split: scan_ids(store, manifest, participants, split, values["population"])
+        for split in ("train", "validation", "test")
+    }
+    n = values["n"] or len(ids["test"])
+    run_seed = derive_seed(seed, values["study"], values["model"], "sample")
+    if checkpoint is not None:
+        from genmorph.training.checkpoints import load_model
+
+        volumes = draw_samples(load_model(checkpoint), n=n, seed=run_seed, device=device)
+    else:
+        template = template_id(store, manifest, participants, values)
+        volumes = reference_samples(
+            values["model"], store, ids=ids, template=template, n=n, seed=run_seed
+        )
+    write_run_store(
+        "sample",
+        out=out,
+        volumes=volumes,
+        store=store,
+        values=values,
+        run={"cohort": cohort, "population": population, "seed": seed},
+        run_seed=run_seed,
+        inputs=[index, index.with_name("store.json"), manifest, participants],
+        checkpoint=checkpoint,
+    )

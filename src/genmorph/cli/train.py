@@ -1,0 +1,112 @@
+"""`genmorph train`: a store becomes a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genmorph.cli.common import (
+    Manifest,
+    Out,
+    Parameters,
+    Participants,
+    Seed,
+    StoreIndex,
+    read_parameters,
+    scan_ids,
+    template_id,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("train")(train)
+
+
+def train(
+    index: StoreIndex,
+    manifest: Manifest,
+    participants: Participants,
+    out: Out,
+    parameters: Parameters,
+    seed: Seed,
+    state: Annotated[Path, typer.Option("--state", help="Folder of the resumable state.")],
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    devices: Annotated[int, typer.Option("--devices", help="Number of GPUs.")] = 1,
+) -> None:
+    """Train one model on the training people of a preprocessed store.
+
+    A killed job goes on from its last checkpoint when called again with the same parameters, code,
+    seed and data; any other state is removed. Beside the checkpoint lie metrics.csv and
+    training.json; TensorBoard events are in the state's folder.
+
+    Example:
+      genmorph config parameters train m3ae m3ae > m3ae.json
+      genmorph train --index results/preprocessed/simulated/m3ae/index.tsv
+        --manifest results/cohorts/simulated/manifest.tsv
+        --participants results/cohorts/simulated/participants.tsv
+        --parameters @m3ae.json --seed 0 --state state --out checkpoint/model.safetensors
+    """
+    values = read_parameters(parameters)
+    from genmorph.processes import limit_threads
+
+    limit_threads(values["numerical_threads"])
+    from genmorph.files import locked, sha256_file, write_json
+    from genmorph.models import build, module_of
+    from genmorph.provenance.code import code_hash
+    from genmorph.provenance.record import recording
+    from genmorph.seeds import derive_seed
+    from genmorph.store import Store
+    from genmorph.training.checkpoints import fingerprint, prune_states, save_model
+    from genmorph.training.loop import train as run
+    from genmorph.training.options import TrainingOptions
+    from genmorph.validation import validate
+
+    store = Store(index.parent)
+    module = module_of(values["architecture"])
+    training_ids = scan_ids(store, manifest, participants, "train", values["population"])
+    validation_ids = scan_ids(store, manifest, participants, "validation", values["population"])
+    template = template_id(store, manifest, participants, values)
+    run_seed = derive_seed(seed, values["study"], values["model"], "train")
+    own = fingerprint(values, code_hash("genmorph.cli.train", module), seed, sha256_file(index))
+    metrics, summary_file = out.with_name("metrics.csv"), out.with_name("training.json")
+    with (
+        locked(out),
+        recording(
+            "train",
+            out=out,
+            parameters=values,
+            inputs=[index, index.with_name("store.json"), manifest, participants],
+            outputs=[metrics, summary_file],
+            seeds={"seed": seed, "train": run_seed},
+            modules=(module,),
+        ) as record,
+    ):
+        prune_states(state, keep=own)
+        model = build(
+            values["architecture"], values["options"], store.shape, store.read(template), run_seed
+        )
+        summary = run(
+            model,
+            store,
+            training_ids=training_ids,
+            validation_ids=validation_ids,
+            options=validate(TrainingOptions, values["training"], "training"),
+            precision=values["precision"],
+            seed=run_seed,
+            state=state / own,
+            metrics=metrics,
+            accelerator=device,
+            devices=devices,
+        )
+        record.note(device=summary.device, seconds=summary.seconds)
+        content = summary.to_json() | {
+            "template_scan": template,
+            "training_scans": len(training_ids),
+            "validation_scans": len(validation_ids),
+        }
+        write_json(summary_file, content)
+        save_model(out, model, values)
+    prune_states(state, keep=None)

@@ -1,0 +1,200 @@
+"""The manifest: one row a scan, the same columns for every layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from genmorph.errors import CohortError
+from genmorph.files import digest, read_tsv, sha256_bytes, write_tsv
+
+LEDGER_COLUMNS = ("kind", "id", "value")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One raw image with its row of metadata.
+
+    Attributes
+    ----------
+    scan_id : str
+        BIDS entities that name it in this study: `sub-0001_ses-1`.
+    participant_id, session : str
+    path : str
+        Path below the cohort's root.
+    size : int
+        Bytes, as found at ingest.
+    skull_stripped : bool
+    age_years, sex, diagnosis
+        Of the person at this scan; None when not known.
+    shard : int or None
+        Job that preprocesses it; None when the scan is left out.
+    exclude_reason : str or None
+    """
+
+    scan_id: str
+    participant_id: str
+    session: str | None
+    path: str
+    size: int
+    skull_stripped: bool
+    age_years: float | None = None
+    sex: str | None = None
+    diagnosis: str | None = None
+    shard: int | None = None
+    exclude_reason: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, str | None]) -> Scan:
+        """Read a row of `manifest.tsv`."""
+        return cls(
+            scan_id=row["scan_id"],
+            participant_id=row["participant_id"],
+            session=row["session"],
+            path=row["path"],
+            size=int(row["size"]),
+            skull_stripped=row["skull_stripped"] == "true",
+            age_years=None if row["age_years"] is None else float(row["age_years"]),
+            sex=row["sex"],
+            diagnosis=row["diagnosis"],
+            shard=None if row["shard"] is None else int(row["shard"]),
+            exclude_reason=row["exclude_reason"],
+        )
+
+    def row(self) -> dict[str, object]:
+        """The scan as a row of `manifest.tsv`."""
+        return asdict(self) | {"skull_stripped": "true" if self.skull_stripped else "false"}
+
+
+MANIFEST_COLUMNS = tuple(field.name for field in fields(Scan))
+
+
+def read_manifest(path: Path | str) -> list[Scan]:
+    """Scans of a cohort, in manifest order."""
+    return [Scan.from_row(row) for row in read_tsv(path, MANIFEST_COLUMNS)]
+
+
+def write_manifest(path: Path, scans: Iterable[Scan]) -> None:
+    """Write `manifest.tsv`, sorted by shard, then by id; left-out scans last."""
+    ordered = sorted(scans, key=lambda scan: (scan.shard is None, scan.shard or 0, scan.scan_id))
+    write_tsv(path, MANIFEST_COLUMNS, (scan.row() for scan in ordered))
+
+
+def shards(scans: Iterable[Scan]) -> list[int]:
+    """The cohort's shard numbers."""
+    return sorted({scan.shard for scan in scans if scan.shard is not None})
+
+
+def of_shard(scans: Iterable[Scan], shard: int) -> list[Scan]:
+    """Scans that one job preprocesses."""
+    return [scan for scan in scans if scan.shard == shard]
+
+
+def rows_digest(scans: Iterable[Scan]) -> str:
+    """Hash of what preprocessing depends on in some manifest rows."""
+    return digest([[scan.scan_id, scan.path, scan.size, scan.skull_stripped] for scan in scans])
+
+
+class Ledger:
+    """What stays as it was when a cohort grows: each scan's shard, each person's split.
+
+    A known scan keeps its shard; new scans fill the last shard or open another. A known person
+    keeps the split; new people go where the shares lack most. The file is state of the cohort,
+    not an output of a rule: Snakemake removes outputs before it makes them anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        rows = read_tsv(path, LEDGER_COLUMNS) if path.is_file() else []
+        self.shards = {row["id"]: int(row["value"]) for row in rows if row["kind"] == "scan"}
+        self.splits = {row["id"]: row["value"] for row in rows if row["kind"] == "person"}
+
+    def assign_shards(self, scans: Sequence[Scan], shard_size: int) -> list[Scan]:
+        """Scans with their shard; left-out scans have none."""
+        last = max(self.shards.values(), default=0)
+        filled = sum(shard == last for shard in self.shards.values())
+        kept = sorted(scan.scan_id for scan in scans if scan.exclude_reason is None)
+        for scan_id in kept:
+            if scan_id in self.shards:
+                continue
+            if filled >= shard_size:
+                last, filled = last + 1, 0
+            self.shards[scan_id] = last
+            filled += 1
+        return [
+            scan
+            if scan.exclude_reason is not None
+            else replace(scan, shard=self.shards[scan.scan_id])
+            for scan in scans
+        ]
+
+    def assign_splits(
+        self, people: Iterable[str], shares: Mapping[str, float], seed: int
+    ) -> dict[str, str]:
+        """Each person's split: train, validation or test.
+
+        New people queue in the order of a hash of their id and go, one by one, to the split
+        furthest below its share: a first call meets the shares as nearly as whole people allow,
+        and no later call moves anybody.
+        """
+        counts = dict.fromkeys(shares, 0)
+        for split in self.splits.values():
+            counts[split] += 1
+        people = set(people)
+        queue = sorted(
+            people - set(self.splits),
+            key=lambda person: sha256_bytes(f"{seed}\0{person}".encode()),
+        )
+        for person in queue:
+            total = sum(counts.values()) + 1
+            split = max(shares, key=lambda name: (shares[name] * total - counts[name], name))
+            self.splits[person] = split
+            counts[split] += 1
+        return {person: self.splits[person] for person in sorted(people)}
+
+    def save(self) -> None:
+        """Write the ledger atomically."""
+        rows = [{"kind": "scan", "id": key, "value": self.shards[key]} for key in self.shards]
+        rows += [{"kind": "person", "id": key, "value": self.splits[key]} for key in self.splits]
+        write_tsv(self.path, LEDGER_COLUMNS, rows)
+
+
+def select(
+    scans: Iterable[Scan],
+    participants: Iterable[Mapping[str, str | None]],
+    *,
+    split: str,
+    population: str | None = None,
+) -> list[Scan]:
+    """Kept scans of the people of one split, in order of scan id.
+
+    Parameters
+    ----------
+    split : {'train', 'validation', 'test'}
+    population : str, optional
+        An expression over the manifest's columns, such as ``"diagnosis == 'CN'"``; None takes all.
+
+    Raises
+    ------
+    CohortError
+        When nothing is left.
+    """
+    split_of = {row["participant_id"]: row["split"] for row in participants}
+    chosen = [
+        scan
+        for scan in scans
+        if scan.exclude_reason is None and split_of.get(scan.participant_id) == split
+    ]
+    if population:
+        import pandas as pd
+
+        table = pd.DataFrame([asdict(scan) for scan in chosen], columns=MANIFEST_COLUMNS)
+        inside = set(table.query(population)["scan_id"])
+        chosen = [scan for scan in chosen if scan.scan_id in inside]
+    if not chosen:
+        raise CohortError(
+            f"no scan is left in split '{split}'" + (f" of {population!r}" if population else ""),
+            "add scans, or change the cohort's splits",
+        )
+    return sorted(chosen, key=lambda scan: scan.scan_id)

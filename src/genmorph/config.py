@@ -1,0 +1,256 @@
+"""The study's configuration: the source of config.yaml, of its defaults and of its schema."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, model_validator
+
+from genmorph.errors import ConfigError, did_you_mean
+from genmorph.validation import Options, validate
+
+Scale = Literal["smoke", "demo", "pilot", "paper"]
+Layout = Literal["bids"]
+NAME = r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  # cohort names stand in paths: no dash, no dot
+
+
+class Simulation(Options):
+    """A cohort with known anatomy, made instead of read."""
+
+    n: int | None = Field(None, ge=4, description="scans; null takes the scale's number")
+    seed: int = Field(1, ge=0, description="same seed, same bytes")
+    resolution_mm: float | None = Field(
+        None, gt=0, le=8, description="voxel size of the scans; null takes the scale's"
+    )
+
+
+class Splits(Options):
+    """Shares of the people, never of the scans: all scans of a person stay together."""
+
+    train: float = Field(0.6, gt=0, lt=1)
+    validation: float = Field(0.2, gt=0, lt=1)
+    test: float = Field(0.2, gt=0, lt=1)
+    seed: int = Field(0, ge=0, description="decides who comes first when people are shared out")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Splits:
+        if abs(self.train + self.validation + self.test - 1.0) > 1e-6:
+            raise ValueError("train + validation + test must be 1")
+        return self
+
+
+class Cohort(Options):
+    """A named set of scans, read through one layout."""
+
+    layout: Layout = Field("bids", description="how the raw files lie on disk")
+    root: str | None = Field(
+        None, description="folder of the raw scans; ${NAME} takes an environment variable"
+    )
+    simulate: Simulation | None = Field(None, description="make the cohort instead of reading one")
+    splits: Splits = Field(Splits())
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Cohort:
+        if (self.root is None) == (self.simulate is None):
+            raise ValueError("give either root (real scans) or simulate (made scans)")
+        return self
+
+
+class StudyRoles(Options):
+    """Which cohort plays which role in a study."""
+
+    cohort: str = Field("simulated", description="one of `cohorts`")
+    template_scan: str | None = Field(
+        None,
+        description="scan id of the template; null takes the first training scan of a person "
+        "without a diagnosis",
+    )
+
+
+class Features(Options):
+    """The network whose features the Fréchet distance compares."""
+
+    extractor: Literal["efficientnet-lite0", "inception-fid"] = Field(
+        "efficientnet-lite0",
+        description="only inception-fid gives a number that may be called FID",
+    )
+    inception_weights: str | None = Field(
+        None, description="your pt_inception-2015-12-05-6726825d.pth (its SHA-256 is checked)"
+    )
+
+    @model_validator(mode="after")
+    def _weights_given(self) -> Features:
+        if self.extractor == "inception-fid" and self.inception_weights is None:
+            raise ValueError("inception-fid needs inception_weights")
+        return self
+
+
+class Preprocessing(Options):
+    """How preprocessing is cut into jobs."""
+
+    engine: Literal["builtin"] = Field("builtin", description="software that carries out the steps")
+    shard_size: int | None = Field(
+        None, ge=1, description="scans handled by one job; null takes the scale's number"
+    )
+    workers: int = Field(2, ge=1, description="processes of one preprocessing job")
+    max_failure_fraction: float = Field(
+        0.1, ge=0, le=1, description="the study stops when more scans than this share fail"
+    )
+
+
+class Compute(Options):
+    """Hardware. Numbers promise the same bytes only for one CPU family and these values."""
+
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where models train and sample")
+    devices: int = Field(1, ge=1, description="GPUs of one training job")
+    gpu_model: str | None = Field(None, description="ask the scheduler for this model, e.g. h200")
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true")
+    threads: int = Field(1, ge=1, description="numerical threads of a process")
+    training_threads: int = Field(2, ge=1, description="numerical threads of a training process")
+
+
+class Config(Options):
+    """Everything config.yaml may say."""
+
+    scale: Scale = Field(
+        "demo",
+        description="smoke (a minute, for tests), demo (CPU, minutes), pilot (one GPU, under "
+        "half an hour), paper (the papers' own numbers)",
+    )
+    results: str = Field("results", description="folder that everything is written to")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one run of each model per seed")
+    cohorts: dict[str, Cohort] = Field({"simulated": Cohort(simulate=Simulation())})
+    studies: dict[str, StudyRoles] = Field({"m3ae": StudyRoles()})
+    features: Features = Field(Features())
+    preprocessing: Preprocessing = Field(Preprocessing())
+    compute: Compute = Field(Compute())
+    overrides: dict[str, dict[str, dict[str, Any]]] = Field(
+        {}, description="{study: {model: {key: value}}} over any value of a study's models"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for name in self.cohorts:
+            if not re.match(NAME, name):
+                raise ValueError(f"cohort name '{name}': letters, digits and single _ only")
+        for study, roles in self.studies.items():
+            if roles.cohort not in self.cohorts:
+                hint = did_you_mean(roles.cohort, self.cohorts)
+                raise ValueError(f"studies.{study}.cohort: no cohort '{roles.cohort}'; {hint}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: each seed once")
+        return self
+
+    def cohort_root(self, cohort: str) -> Path:
+        """Folder of a cohort's raw scans, environment variables expanded."""
+        entry = self.cohorts[cohort]
+        if entry.root is None:
+            return Path(self.results) / "raw" / cohort
+        return Path(expand_variables(entry.root, f"cohorts.{cohort}.root"))
+
+
+class ScaleDefaults(Options):
+    """What a scale decides where config.yaml says null."""
+
+    simulated_scans: int
+    simulated_resolution_mm: float
+    shard_size: int
+
+
+SCALES: dict[str, ScaleDefaults] = {
+    "smoke": ScaleDefaults(simulated_scans=12, simulated_resolution_mm=4.0, shard_size=8),
+    "demo": ScaleDefaults(simulated_scans=32, simulated_resolution_mm=2.0, shard_size=16),
+    "pilot": ScaleDefaults(simulated_scans=400, simulated_resolution_mm=1.5, shard_size=50),
+    "paper": ScaleDefaults(simulated_scans=8000, simulated_resolution_mm=1.0, shard_size=200),
+}
+
+
+def expand_variables(text: str, where: str) -> str:
+    """Replace `${NAME}` by the environment's value.
+
+    Raises
+    ------
+    ConfigError
+        When a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(
+                f"{where}: environment variable {name} is not set",
+                f"export {name}=... before the workflow starts",
+            )
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)
+
+
+def load_config(*files: Path | str, **values: Any) -> Config:
+    """Read configuration files, later ones over earlier ones, then single values.
+
+    Raises
+    ------
+    ConfigError
+        When a file is absent, is not YAML, or a value is wrong.
+    """
+    merged: dict[str, Any] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError(f"{file}: no such file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: not YAML ({error})") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file}: keys and values are expected at the top")
+        merged = merge(merged, content)
+    return validate(Config, merge(merged, values), "config")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`, mappings joined key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def render_yaml(config: Config) -> str:
+    """The text of config.yaml for these values, each key with its description."""
+    lines = [
+        "# yaml-language-server: $schema=docs/config.schema.json",
+        "# GenMorph's configuration. Another file over this one: --configfile FILE.",
+        "# Made by `genmorph config write`; a test holds it to the defaults in the code.",
+        "",
+    ]
+    for name in type(config).model_fields:
+        lines += _render(type(config), name, getattr(config, name), 0) + [""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _render(model: type[BaseModel], name: str, value: Any, depth: int) -> list[str]:
+    indent = "  " * depth
+    description = model.model_fields[name].description if name in model.model_fields else None
+    head = [f"{indent}# {description}"] if description else []
+    if isinstance(value, BaseModel):
+        body = [
+            line
+            for key in type(value).model_fields
+            for line in _render(type(value), key, getattr(value, key), depth + 1)
+        ]
+        return [*head, f"{indent}{name}:", *body]
+    if isinstance(value, dict) and any(isinstance(entry, BaseModel) for entry in value.values()):
+        body = [line for key, entry in value.items() for line in _render(BaseModel, key, entry, depth + 1)]
+        return [*head, f"{indent}{name}:", *body]
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
+    return [*head, f"{indent}{name}: {text}"]

@@ -1,0 +1,73 @@
+"""Errors a user can act on: what is wrong, where, and the cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GenmorphError(Exception):
+    """Base of every error that the command line prints without a traceback.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, naming the file, key or scan.
+    cure : str, optional
+        What the user can do about it.
+    """
+
+    def __init__(self, message: str, cure: str = "") -> None:
+        self.message = message
+        self.cure = cure
+        super().__init__(f"{message}\n  cure: {cure}" if cure else message)
+
+
+class ConfigError(GenmorphError):
+    """A configuration or specification value is wrong."""
+
+
+class CohortError(GenmorphError):
+    """A cohort's raw tree or tables cannot be read as the layout says."""
+
+
+class ScanError(GenmorphError):
+    """One scan cannot be used; the rest of its cohort goes on."""
+
+
+class StoreError(GenmorphError):
+    """A store is missing, incomplete, or not what its index says."""
+
+
+class WeightsError(GenmorphError):
+    """A file of weights is missing, damaged, or not the one expected."""
+
+
+class TrainingError(GenmorphError):
+    """A training run cannot start or cannot go on."""
+
+
+class MeasurementError(GenmorphError):
+    """A measure is not defined on the data given to it."""
+
+
+class AuditError(GenmorphError):
+    """The records of a results root cannot be read."""
+
+
+class BusyError(GenmorphError):
+    """Another live process is working on the same output."""
+
+
+def did_you_mean(found: str, allowed: Iterable[str]) -> str:
+    """Name the closest allowed word, then all of them.
+
+    Examples
+    --------
+    >>> did_you_mean("deno", ["smoke", "demo"])
+    "did you mean 'demo'? allowed: demo, smoke"
+    """
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(found, allowed, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}allowed: {', '.join(allowed)}"

@@ -1,0 +1,189 @@
+"""Files that appear whole or not at all, their hashes, and locks that die with their holder."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genmorph.errors import BusyError, GenmorphError
+
+MISSING = "n/a"  # how BIDS tables write a missing value
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling that is renamed to `path` when the block ends without error.
+
+    The temporary name keeps the suffixes of `path`, for writers that look at them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling folder that replaces `path` when the block ends without error.
+
+    What an earlier, killed process left under a temporary name is removed first; the caller
+    holds the lock of `path`, so nobody else can own it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".tmp-*-{path.name}"):
+        shutil.rmtree(leftover)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        # A folder cannot be renamed over a filled one: the old one steps aside first.
+        if path.exists():
+            aside = path.with_name(f".tmp-old-{path.name}")
+            os.replace(path, aside)
+            os.replace(temporary, path)
+            shutil.rmtree(aside)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(output: Path | str, *, wait: bool = True) -> Iterator[None]:
+    """Hold an operating system lock for `output` (a file or folder that need not exist yet).
+
+    The lock is released by the kernel when its holder dies, so a killed job leaves none behind.
+
+    Raises
+    ------
+    BusyError
+        When another process holds it and `wait` is False.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lock_file = output.with_name(f".{output.name}.lock")
+    with open(lock_file, "a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise BusyError(
+                    f"{output}: another process is writing it",
+                    "wait for that process, or stop it",
+                ) from None
+            print(f"waiting: another process is writing {output}", file=sys.stderr, flush=True)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def sha256_bytes(content: bytes | memoryview) -> str:
+    """SHA-256 of `content` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file's bytes in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_hashes(folder: Path | str) -> dict[str, str]:
+    """SHA-256 of every file below `folder` by relative path.
+
+    Files whose name starts with `.` (Snakemake's time stamp among them) do not count.
+    """
+    folder = Path(folder)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(files)}
+
+
+def merkle_root(hashes: Mapping[str, str]) -> str:
+    """One hash that stands for a folder: SHA-256 over its sorted names and file hashes."""
+    lines = (f"{name}\0{digest}\n" for name, digest in sorted(hashes.items()))
+    return sha256_bytes("".join(lines).encode())
+
+
+def canonical_json(value: Any) -> str:
+    """Compact JSON with sorted keys: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form."""
+    return sha256_bytes(canonical_json(value).encode())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a JSON file atomically, with sorted keys and no NaN."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    GenmorphError
+        When the file is absent or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GenmorphError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise GenmorphError(f"{path}: not a JSON file ({error})") from None
+
+
+def write_tsv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a tab-separated table atomically; None becomes `n/a` as BIDS has it."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            values = (row.get(column) for column in columns)
+            writer.writerow([MISSING if value is None else value for value in values])
+
+
+def read_tsv(path: Path | str, required: Iterable[str] = ()) -> list[dict[str, str | None]]:
+    """Read a tab-separated table as a list of rows; `n/a` and empty become None.
+
+    Raises
+    ------
+    GenmorphError
+        When the file is absent, or a `required` column is missing.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, delimiter="\t")
+            columns = reader.fieldnames or []
+            rows = [
+                {key: None if value in (None, "", MISSING) else value for key, value in row.items()}
+                for row in reader
+            ]
+    except FileNotFoundError:
+        raise GenmorphError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GenmorphError(f"{path}: not a tab-separated table ({error})") from None
+    missing = [column for column in required if column not in columns]
+    if missing:
+        raise GenmorphError(
+            f"{path}: column {', '.join(missing)} is missing; found: {', '.join(columns)}"
+        )
+    return rows

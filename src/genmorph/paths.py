@@ -1,0 +1,79 @@
+"""Where everything lies: the patterns of all paths below a results root.
+
+One place for the rules, the library and the tests. A pattern's `{words}` are Snakemake's
+wildcards; `fill` gives them values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Patterns below one results root.
+
+    Parameters
+    ----------
+    root : str
+        The results root, relative to the project or absolute.
+    """
+
+    root: str = "results"
+
+    def __getattr__(self, name: str) -> str:
+        try:
+            return f"{self.root}/{PATTERNS[name]}"
+        except KeyError:
+            raise AttributeError(f"no path is called {name}") from None
+
+    def fill(self, name: str, **words: str | int) -> Path:
+        """The path of a pattern with its words filled in."""
+        return Path(getattr(self, name).format(**words))
+
+    def log(self, rule: str, name: str) -> str:
+        """Pattern of a rule's log file."""
+        return f"{self.root}/logs/{rule}/{name}.log"
+
+    def benchmark(self, rule: str, name: str) -> str:
+        """Pattern of a rule's table of time and memory."""
+        return f"{self.root}/benchmarks/{rule}/{name}.tsv"
+
+
+_RUN = "runs/{study}/{model}/{cohort}-{population}/seed-{seed}"
+_STORE = "preprocessed/{cohort}/{recipe}"
+
+PATTERNS = {
+    "resolved_config": "config.resolved.yaml",
+    "records": "provenance",
+    # a simulated cohort's raw tree; real ones lie where config.yaml says
+    "raw": "raw/{cohort}",
+    "raw_description": "raw/{cohort}/dataset_description.json",
+    # cohorts
+    "cohort": "cohorts/{cohort}",
+    "manifest": "cohorts/{cohort}/manifest.tsv",
+    "participants": "cohorts/{cohort}/participants.tsv",
+    "cohort_description": "cohorts/{cohort}/cohort.json",
+    # preprocessed volumes
+    "store": _STORE,
+    "shard_array": _STORE + "/shard-{shard}.zarr",
+    "shard_table": _STORE + "/shard-{shard}.tsv",
+    "shard_mosaics": _STORE + "/mosaics/shard-{shard}",
+    "index": _STORE + "/index.tsv",
+    "store_description": _STORE + "/store.json",
+    "status": _STORE + "/status.tsv",
+    # runs
+    "run": _RUN,
+    "state": _RUN + "/state",
+    "checkpoint": _RUN + "/checkpoint/model.safetensors",
+    "training_metrics": _RUN + "/checkpoint/metrics.csv",
+    "training_summary": _RUN + "/checkpoint/training.json",
+    "samples": _RUN + "/samples",
+    "cascade": _RUN + "/samples/cascade.npz",
+    "reconstructions": _RUN + "/reconstructions",
+    "measurement": _RUN + "/measures/{measure}.json",
+    # publication
+    "table": "tables/{study}_{table}.csv",
+    "figure": "figures/{study}_{figure}.png",
+}

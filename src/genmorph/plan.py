@@ -1,0 +1,419 @@
+"""What the Snakefile asks: parameters and code of each command, inputs across shards, targets.
+
+The rules stay declarative: every question they have is a method here, and none of it knows
+Snakemake. `Plan` is made once from the configuration, when the workflow is read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genmorph.cohorts.ingest import listing_digest
+from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
+from genmorph.config import SCALES, Config, expand_variables
+from genmorph.errors import ConfigError
+from genmorph.files import atomic_path, canonical_json
+from genmorph.models import module_of
+from genmorph.paths import Paths
+from genmorph.provenance.code import code_hash
+from genmorph.sampling import REFERENCES
+from genmorph.studies import Study, resolve_study
+from genmorph.validation import validate
+
+POPULATION = "all"
+
+
+class Plan:
+    """The study as this configuration wants it.
+
+    Parameters
+    ----------
+    values : mapping
+        The merged configuration, as Snakemake or `load_config` has it.
+
+    Raises
+    ------
+    ConfigError
+        When a value is wrong, or the results root belongs to another configuration.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.config = validate(Config, values, "config")
+        self.paths = Paths(self.config.results)
+        self.studies = {name: resolve_study(name, self.config) for name in self.config.studies}
+        self._refuse_foreign_root()
+
+    # -- parameters and code: what makes a job run again -------------------------------------
+
+    def parameters(self, command: str, *names: str) -> dict[str, Any]:
+        """Every value that decides what a command makes, as JSON values.
+
+        Parameters
+        ----------
+        command : str
+            Name of the command.
+        *names : str
+            What it works on, such as study and model.
+        """
+        return getattr(self, f"_{command}")(*names)
+
+    def json(self, command: str, *names: str) -> str:
+        """`parameters` as one line of JSON, for a command line."""
+        return canonical_json(self.parameters(command, *names))
+
+    def code(self, command: str, *names: str) -> str:
+        """Hash of the code that a command runs, with the modules it loads by name."""
+        return _code_hash(f"genmorph.cli.{command}", *self.modules(command, *names))
+
+    def modules(self, command: str, *names: str) -> tuple[str, ...]:
+        """Modules that a command loads by name."""
+        if command in ("train", "sample", "reconstruct") and names[1] in self.study(names[0]).models:
+            return (module_of(self.study(names[0]).models[names[1]]["architecture"]),)
+        if command in ("table", "figure"):
+            own = (f"genmorph.studies.{names[0]}.{command}s",)
+            if command == "figure" and "checkpoint" in self.figure(*names).needs:
+                model = self.study(names[0]).models[self.figure(*names).model]
+                own += (module_of(model["architecture"]),)
+            return own
+        return ()
+
+    def study(self, name: str) -> Study:
+        """A study by its name."""
+        return self.studies[name]
+
+    def figure(self, study: str, figure: str) -> Any:
+        """Specification of a figure."""
+        return self.study(study).spec.figures[figure]
+
+    def _study_of_recipe(self, recipe: str) -> Study:
+        return next(room for room in self.studies.values() if room.spec.recipe_name == recipe)
+
+    def _simulate(self, cohort: str) -> dict[str, Any]:
+        entry = self.config.cohorts[cohort]
+        scale = SCALES[self.config.scale]
+        return {
+            "cohort": cohort,
+            "layout": entry.layout,
+            "n": entry.simulate.n or scale.simulated_scans,
+            "seed": entry.simulate.seed,
+            "resolution_mm": entry.simulate.resolution_mm or scale.simulated_resolution_mm,
+        }
+
+    def _ingest(self, cohort: str) -> dict[str, Any]:
+        entry = self.config.cohorts[cohort]
+        shares = entry.splits.model_dump()
+        return {
+            "cohort": cohort,
+            "layout": entry.layout,
+            "split_seed": shares.pop("seed"),
+            "shares": shares,
+            "shard_size": self.config.preprocessing.shard_size
+            or SCALES[self.config.scale].shard_size,
+        }
+
+    def _preprocess(self, recipe: str) -> dict[str, Any]:
+        study = self._study_of_recipe(recipe)
+        return {
+            "recipe": recipe,
+            "engine": self.config.preprocessing.engine,
+            **study.recipe,
+        }
+
+    def _index(self, recipe: str) -> dict[str, Any]:
+        return {
+            **self._preprocess(recipe),
+            "max_failure_fraction": self.config.preprocessing.max_failure_fraction,
+        }
+
+    def _train(self, study: str, model: str) -> dict[str, Any]:
+        room = self.study(study)
+        return {
+            "study": study,
+            "model": model,
+            "population": room.spec.populations[POPULATION],
+            "template_scan": room.template_scan,
+            "precision": self.config.compute.precision,
+            "numerical_threads": self.config.compute.training_threads,
+            **room.models[model],
+        }
+
+    def _sample(self, study: str, model: str) -> dict[str, Any]:
+        room = self.study(study)
+        return {**self._reconstruct(study, model), "n": room.samples}
+
+    def _reconstruct(self, study: str, model: str) -> dict[str, Any]:
+        room = self.study(study)
+        parameters = {
+            "study": study,
+            "model": model,
+            "population": room.spec.populations[POPULATION],
+        }
+        if model not in room.models:  # a trained model carries its template
+            parameters["template_scan"] = room.template_scan
+        return parameters
+
+    def _measure(self, study: str, measure: str) -> dict[str, Any]:
+        room = self.study(study)
+        parameters = {
+            "study": study,
+            "measure": measure,
+            "population": room.spec.populations[POPULATION],
+            **room.spec.measures[measure],
+        }
+        if room.spec.measures[measure].get("on") == "samples":
+            parameters["extractor"] = self.config.features.extractor
+        return parameters
+
+    def _table(self, study: str, table: str) -> dict[str, Any]:
+        return {
+            "study": study,
+            "table": table,
+            "scale": self.config.scale,
+            "caption": self.study(study).spec.tables[table].caption,
+        }
+
+    def _figure(self, study: str, figure: str) -> dict[str, Any]:
+        return {
+            "study": study,
+            "figure": figure,
+            "scale": self.config.scale,
+            **self.figure(study, figure).model_dump(mode="json"),
+        }
+
+    # -- the graph ------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all trained models."""
+        return sorted({model for room in self.studies.values() for model in room.models})
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of all runs: trained models and trivial references."""
+        references = {name for room in self.studies.values() for name in room.spec.references}
+        return sorted({*self.models, *references})
+
+    @property
+    def gpu_resources(self) -> dict[str, Any]:
+        """What a rule that trains or samples asks of the scheduler; nothing on CPU."""
+        compute = self.config.compute
+        if compute.device != "cuda":
+            return {}
+        model = {"gpu_model": compute.gpu_model} if compute.gpu_model else {}
+        return {"gpu": compute.devices, **model}
+
+    @property
+    def feature_weights(self) -> list[str]:
+        """The user's file of feature weights, if one is configured."""
+        weights = self.config.features.inception_weights
+        return [expand_variables(weights, "features.inception_weights")] if weights else []
+
+    def simulation(self, cohort: str) -> str:
+        """Arguments of `genmorph simulate` for a cohort."""
+        values = self.parameters("simulate", cohort)
+        return (
+            f"--cohort {cohort} --layout {values['layout']} --n {values['n']} "
+            f"--seed {values['seed']} --resolution {values['resolution_mm']}"
+        )
+
+    def store_index(self, study: str) -> str:
+        """Index of the preprocessed store a study works on."""
+        room = self.study(study)
+        return str(self.paths.fill("index", cohort=room.cohort, recipe=room.spec.recipe_name))
+
+    def cohort_file(self, name: str, study: str) -> str:
+        """A file of the study's cohort: its `manifest` or its `participants`."""
+        return str(self.paths.fill(name, cohort=self.study(study).cohort))
+
+    def checkpoint(self, study: str, model: str, seed: str) -> list[str]:
+        """A model's checkpoint; a trivial reference has none."""
+        if model not in self.study(study).models:
+            return []
+        return [str(self.paths.fill("checkpoint", **self.run_words(study, model, int(seed))))]
+
+    def measured_store(self, study: str, model: str, seed: str, measure: str) -> str:
+        """Index of the samples or reconstructions that a measure looks at."""
+        store = self.study(study).spec.measures[measure]["on"]
+        folder = self.paths.fill(store, **self.run_words(study, model, int(seed)))
+        return str(folder / "index.tsv")
+
+    def figure_modules(self, study: str, figure: str) -> str:
+        """Arguments that name the modules a figure loads besides its own room."""
+        others = self.modules("figure", study, figure)[1:]
+        return " ".join(f"--module {name}" for name in others)
+
+    @property
+    def simulated(self) -> list[str]:
+        """Cohorts that are made."""
+        return [name for name, entry in self.config.cohorts.items() if entry.simulate]
+
+    @property
+    def real(self) -> list[str]:
+        """Cohorts that are read from disk."""
+        return [name for name in self.config.cohorts if name not in self.simulated]
+
+    def raw_listing(self, cohort: str) -> str:
+        """Changes when scans come to a real cohort's folder or go from it."""
+        if cohort in self.simulated:
+            return "simulated"
+        return listing_digest(self.config.cohort_root(cohort))
+
+    def raw_inputs(self, cohort: str) -> list[str]:
+        """What ingest waits for: a simulated cohort's last written file."""
+        if cohort in self.simulated:
+            return [str(self.paths.fill("raw_description", cohort=cohort))]
+        return []
+
+    def shard_tables(self, manifest: str | Path, cohort: str, recipe: str) -> list[str]:
+        """Status tables of all shards, once the manifest is known."""
+        return [
+            str(self.paths.fill("shard_table", cohort=cohort, recipe=recipe, shard=f"{shard:04d}"))
+            for shard in shards(_scans(Path(manifest)))
+        ]
+
+    def shard_rows(self, cohort: str, shard: str) -> str:
+        """Hash of the manifest rows that one shard is made from."""
+        manifest = self.paths.fill("manifest", cohort=cohort)
+        return rows_digest(of_shard(_scans(manifest), int(shard)))
+
+    def run_words(self, study: str, model: str, seed: int) -> dict[str, Any]:
+        """The words of a run's paths."""
+        return {
+            "study": study,
+            "model": model,
+            "cohort": self.study(study).cohort,
+            "population": POPULATION,
+            "seed": seed,
+        }
+
+    def measurements(self, study: str, table: str) -> list[str]:
+        """Measurement files of a table's cells: each model and reference, each seed."""
+        room = self.study(study)
+        files = []
+        for measure in room.spec.tables[table].measures:
+            store = room.spec.measures[measure]["on"]
+            runs = [*room.models, *(name for name in room.spec.references if gives(name, store))]
+            for model in runs:
+                for seed in self.config.seeds:
+                    words = self.run_words(study, model, seed)
+                    files.append(str(self.paths.fill("measurement", measure=measure, **words)))
+        return sorted(files)
+
+    def figure_inputs(self, study: str, figure: str) -> list[str]:
+        """Files a figure is drawn from, in the order of its `needs`."""
+        room = self.study(study)
+        spec = room.spec.figures[figure]
+        words = self.run_words(study, spec.model or "", self.config.seeds[0])
+        known = {
+            "store": self.paths.fill("index", cohort=room.cohort, recipe=room.spec.recipe_name),
+            "participants": self.paths.fill("participants", cohort=room.cohort),
+            "manifest": self.paths.fill("manifest", cohort=room.cohort),
+            "checkpoint": self.paths.fill("checkpoint", **words),
+            "samples": self.paths.fill("samples", **words) / "index.tsv",
+            "reconstructions": self.paths.fill("reconstructions", **words) / "index.tsv",
+        }
+        return [str(known[need]) for need in spec.needs]
+
+    def tables(self, *studies: str) -> list[str]:
+        """Table files of some studies (default: all)."""
+        return [
+            str(self.paths.fill("table", study=study, table=table))
+            for study in studies or self.studies
+            for table in self.study(study).spec.tables
+        ]
+
+    def figures(self, *studies: str) -> list[str]:
+        """Figure files of some studies (default: all)."""
+        return [
+            str(self.paths.fill("figure", study=study, figure=figure))
+            for study in studies or self.studies
+            for figure in self.study(study).spec.figures
+        ]
+
+    # -- the configuration as it stands ------------------------------------------------------
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration and the parameters of every command it can lead to."""
+        config = self.config.model_dump(mode="json")
+        recipes = {room.spec.recipe_name for room in self.studies.values()}
+        every = [(name, room) for name, room in self.studies.items()]
+        runs = [(name, run) for name, room in every for run in (*room.models, *room.spec.references)]
+        wanted = {
+            "simulate": [(cohort,) for cohort in self.simulated],
+            "ingest": [(cohort,) for cohort in self.config.cohorts],
+            "preprocess": [(recipe,) for recipe in sorted(recipes)],
+            "index": [(recipe,) for recipe in sorted(recipes)],
+            "train": [(name, model) for name, room in every for model in room.models],
+            "sample": runs,
+            "reconstruct": runs,
+            "measure": [(name, measure) for name, room in every for measure in room.spec.measures],
+            "table": [(name, table) for name, room in every for table in room.spec.tables],
+            "figure": [(name, figure) for name, room in every for figure in room.spec.figures],
+        }
+        return {
+            "config": config,
+            "parameters": {
+                command: [self.parameters(command, *names) for names in all_names]
+                for command, all_names in wanted.items()
+            },
+        }
+
+    def write_resolved(self) -> None:
+        """Write `config.resolved.yaml`, when it would change."""
+        text = yaml.safe_dump(self.resolved(), sort_keys=True, allow_unicode=True)
+        path = Path(self.paths.resolved_config)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    def _refuse_foreign_root(self) -> None:
+        """Two scales, or two sets of raw scans, never share a results root."""
+        path = Path(self.paths.resolved_config)
+        if not path.is_file():
+            return
+        known = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("config", {})
+        cure = "name another folder with results: (or --config results=...), or remove this one"
+        if known.get("scale") != self.config.scale:
+            raise ConfigError(
+                f"results root '{self.config.results}' holds scale '{known.get('scale')}', "
+                f"the configuration asks for '{self.config.scale}'",
+                cure,
+            )
+        now = self.config.model_dump(mode="json")["cohorts"]
+        for cohort, entry in known.get("cohorts", {}).items():
+            if cohort in now and _source(entry) != _source(now[cohort]):
+                raise ConfigError(
+                    f"results root '{self.config.results}' holds cohort '{cohort}' from "
+                    f"{_source(entry)}, the configuration says {_source(now[cohort])}",
+                    cure,
+                )
+
+
+def gives(reference: str, store: str) -> bool:
+    """Whether a trivial reference defines samples or reconstructions."""
+    return store in REFERENCES[reference]
+
+
+def _source(cohort: Mapping[str, Any]) -> str:
+    return cohort.get("root") or "simulation"
+
+
+@functools.cache
+def _code_hash(*entries: str) -> str:
+    return code_hash(*entries)
+
+
+def _scans(manifest: Path) -> list[Scan]:
+    """The manifest's scans, read once for each state of the file: every shard asks for its rows."""
+    state = manifest.stat()
+    return _scans_at(manifest, state.st_mtime_ns, state.st_size)
+
+
+@functools.cache
+def _scans_at(manifest: Path, _mtime_ns: int, _size: int) -> list[Scan]:
+    return read_manifest(manifest)

@@ -1,0 +1,1 @@
+"""What made each file: the record every command writes, and the audit that reads the chain."""

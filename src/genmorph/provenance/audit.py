@@ -1,0 +1,416 @@
+"""The audit: walk from a result back to the raw scans and check every link.
+
+Each check has a stable code and ends as pass, fail or unknown. The chain is one of hashes, so a
+consistent rewrite of everything (files and records together) is not detected; any change of one
+link is.
+"""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genmorph.errors import AuditError, GenmorphError
+from genmorph.files import folder_hashes, read_json, sha256_file
+from genmorph.metrics.cells import printed
+from genmorph.provenance.code import module_hashes
+from genmorph.provenance.record import (
+    RECORDS,
+    RESOLVED_CONFIG,
+    environment,
+    git_state,
+    load_records,
+)
+
+CHECKS = {
+    "outputs": "every file equals what its record says was written",
+    "inputs": "every input equals what its producer wrote",
+    "records": "every file has a record, and each record's parents are unchanged",
+    "raw": "every raw scan equals what was read",
+    "parameters": f"recorded parameters equal {RESOLVED_CONFIG}",
+    "code": "the code each record ran equals the same modules as they stand",
+    "cells": "each table cell, recomputed from its measurement, prints the same",
+    "commit": "the code was committed",
+    "environment": "interpreter, packages and lock file are the recorded ones",
+}
+# these make a result unfit to publish, not wrong
+PUBLICATION = ("commit", "environment")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one check on one subject.
+
+    Attributes
+    ----------
+    code : str
+        Stable name of the check, a key of `CHECKS`.
+    status : {'pass', 'fail', 'unknown'}
+    subject : str
+        File, relative to the results root, or `cohort:NAME/file` for raw ones.
+    message : str
+    """
+
+    code: str
+    status: str
+    subject: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings of an audit.
+
+    Attributes
+    ----------
+    target : str
+    records : list of str
+        Records the target rests on, in the order they were visited.
+    findings : list of Finding
+    """
+
+    target: str
+    records: list[str]
+    findings: list[Finding]
+
+    def failures(self, *, publication: bool) -> list[Finding]:
+        """What failed: of the chain, or of what only bars publication."""
+        return [
+            finding
+            for finding in self.findings
+            if finding.status != "pass" and (finding.code in PUBLICATION) == publication
+        ]
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """0 trusted; 1 broken; 3 sound but not publishable (1 when `strict`)."""
+        if self.failures(publication=False):
+            return 1
+        if self.failures(publication=True):
+            return 1 if strict else 3
+        return 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "target": self.target,
+            "exit_code": self.exit_code(),
+            "records": self.records,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+class Audit:
+    """The records of a results root and the checks over them.
+
+    Parameters
+    ----------
+    root : Path
+        Results root.
+    cohort_roots : mapping
+        Folder of each cohort's raw scans.
+    fast : bool
+        Compare sizes of raw scans and shard arrays, not their bytes.
+    """
+
+    def __init__(self, root: Path, cohort_roots: Mapping[str, Path], *, fast: bool = False) -> None:
+        self.root = root
+        self.cohort_roots = cohort_roots
+        self.fast = fast
+        self.records = load_records(root)
+        self.producer = {
+            entry["path"]: name
+            for name, record in self.records.items()
+            for entry in record["outputs"]
+        }
+        self.written = {
+            entry["path"]: entry
+            for record in self.records.values()
+            for entry in record["outputs"]
+        }
+
+    def run(self, target: str | None = None) -> Report:
+        """Audit one file of the results root, or everything that has a record.
+
+        Parameters
+        ----------
+        target : str, optional
+            Path relative to the results root.
+
+        Raises
+        ------
+        AuditError
+            When the target neither exists nor has a record.
+        """
+        starts = sorted(self.producer) if target is None else [target]
+        if target is not None and target not in self.producer:
+            if (self.root / target).exists():
+                return Report(target, [], [self._no_record(target)])
+            raise AuditError(
+                f"{self.root / target}: no such file and no record of it",
+                "name a file below the results root",
+            )
+        names, findings = self._chain(starts)
+        for name in names:
+            findings += self._check_record(name)
+        findings += self._check_publication(names)
+        return Report(target or str(self.root), names, findings)
+
+    def trace(self, target: str, row: str, column: str) -> dict[str, Any]:
+        """The chain of one number: cell, measurements, and every record behind them.
+
+        Raises
+        ------
+        AuditError
+            When the table has no such cell.
+        """
+        cells = _cells_of(self.root / target)
+        found = [
+            cell
+            for cell in cells
+            if cell["row"] == row and cell["column"] in (column, f"{column}, measured")
+        ]
+        if not found:
+            known = sorted({f"{cell['row']},{cell['column']}" for cell in cells})
+            raise AuditError(
+                f"{target}: no cell '{row},{column}'", "cells: " + " | ".join(known)
+            )
+        cell = found[0]
+        names, _ = self._chain(cell["measurement"].split())
+        return {
+            "cell": {key: value for key, value in cell.items() if value},
+            "chain": [
+                {
+                    "record": name,
+                    "command": self.records[name]["command"],
+                    "outputs": {entry["path"]: entry["sha256"] for entry in self.records[name]["outputs"]},
+                    "raw_scans": sum(
+                        entry["base"].startswith("cohort:") for entry in self.records[name]["inputs"]
+                    ),
+                    "seeds": self.records[name]["seeds"],
+                    "commit": self.records[name]["git"].get("commit"),
+                }
+                for name in names
+            ],
+        }
+
+    # -- the walk ---------------------------------------------------------------------------
+
+    def _chain(self, starts: Iterable[str]) -> tuple[list[str], list[Finding]]:
+        """Records behind some files, the files' own first; and files that have none."""
+        names: list[str] = []
+        findings = []
+        waiting, seen = list(starts), set()
+        while waiting:
+            path = waiting.pop(0)
+            if path in seen:
+                continue
+            seen.add(path)
+            name = self.producer.get(path)
+            if name is None:
+                findings.append(self._no_record(path))
+                continue
+            if name not in names:
+                names.append(name)
+                waiting += [
+                    entry["path"] for entry in self.records[name]["inputs"] if not entry["base"]
+                ]
+        return names, findings
+
+    def _no_record(self, path: str) -> Finding:
+        command = shlex.join(["snakemake", "--profile", "profiles/local", "--force", str(self.root / path)])
+        return Finding("records", "fail", path, f"no record of it; restore it with: {command}")
+
+    # -- the checks ----------------------------------------------------------------------------
+
+    def _check_record(self, name: str) -> Iterator[Finding]:
+        record = self.records[name]
+        for entry in record["outputs"]:
+            yield from self._check_output(entry)
+        for entry in record["inputs"]:
+            yield from self._check_input(entry, name)
+        yield from self._check_parents(name, record)
+        yield self._check_parameters(name, record)
+        yield from self._check_code(name, record)
+        if record["command"] == "table":
+            yield from self._check_cells(record)
+
+    def _check_output(self, entry: Mapping[str, Any]) -> Iterator[Finding]:
+        path = self.root / entry["path"]
+        if not path.exists():
+            yield Finding("outputs", "fail", entry["path"], "missing")
+        elif "files" not in entry:
+            same = sha256_file(path) == entry["sha256"]
+            yield _finding("outputs", same, entry["path"], "not the bytes that were written")
+        elif self.fast:
+            size = sum((path / name).stat().st_size for name in entry["files"] if (path / name).exists())
+            yield _finding("outputs", size == entry["size"], entry["path"], "another size")
+        else:
+            yield from _compare_folder(path, entry)
+
+    def _check_input(self, entry: Mapping[str, Any], name: str) -> Iterator[Finding]:
+        if entry["base"].startswith("cohort:"):
+            yield self._check_raw(entry)
+        elif not entry["base"]:
+            written = self.written.get(entry["path"])
+            if written is not None:
+                same = written["sha256"] == entry["sha256"]
+                yield _finding(
+                    "inputs", same, entry["path"], f"{name} read other bytes than were written last"
+                )
+
+    def _check_raw(self, entry: Mapping[str, Any]) -> Finding:
+        cohort = entry["base"].removeprefix("cohort:")
+        subject = f"{entry['base']}/{entry['path']}"
+        root = self.cohort_roots.get(cohort)
+        if root is None or not root.is_dir():
+            return Finding("raw", "unknown", subject, "the cohort's root is not at hand")
+        path = root / entry["path"]
+        if not path.is_file():
+            return Finding("raw", "fail", subject, f"{path}: missing")
+        if self.fast:
+            return _finding("raw", path.stat().st_size == entry["size"], subject, f"{path}: another size")
+        return _finding("raw", sha256_file(path) == entry["sha256"], subject, f"{path}: other bytes than were read")
+
+    def _check_parents(self, name: str, record: Mapping[str, Any]) -> Iterator[Finding]:
+        for parent, sha256 in record["parents"].items():
+            path = self.root / RECORDS / parent
+            if not path.is_file():
+                yield Finding("records", "fail", f"{RECORDS}/{parent}", f"missing; {name} names it")
+            elif sha256_file(path) != sha256:
+                # A parent run again with the same outcome has a new record; its outputs decide.
+                yield from self._check_rerun_parent(parent, record, name)
+
+    def _check_rerun_parent(
+        self, parent: str, record: Mapping[str, Any], name: str
+    ) -> Iterator[Finding]:
+        used = {entry["path"]: entry["sha256"] for entry in record["inputs"] if not entry["base"]}
+        for entry in self.records[parent]["outputs"]:
+            if entry["path"] in used:
+                yield _finding(
+                    "records",
+                    entry["sha256"] == used[entry["path"]],
+                    f"{RECORDS}/{parent}",
+                    f"changed since {name} was written",
+                )
+
+    def _check_parameters(self, name: str, record: Mapping[str, Any]) -> Finding:
+        resolved = self._resolved()
+        if resolved is None:
+            return Finding("parameters", "unknown", name, f"no {RESOLVED_CONFIG}")
+        known = resolved["parameters"].get(record["command"], [])
+        if record["parameters"] in known:
+            return Finding("parameters", "pass", name)
+        return Finding("parameters", "fail", name, _difference(record["parameters"], known))
+
+    def _resolved(self) -> dict[str, Any] | None:
+        path = self.root / RESOLVED_CONFIG
+        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def _check_code(self, name: str, record: Mapping[str, Any]) -> Iterator[Finding]:
+        try:
+            now = module_hashes(*record["code"]["entries"])
+        except ModuleNotFoundError as error:
+            yield Finding("code", "fail", name, str(error))
+            return
+        then = record["code"]["modules"]
+        changed = sorted(
+            module for module in {*now, *then} if now.get(module) != then.get(module)
+        )
+        yield _finding("code", not changed, name, f"changed since: {', '.join(changed)}")
+
+    def _check_cells(self, record: Mapping[str, Any]) -> Iterator[Finding]:
+        table = record["outputs"][0]["path"]
+        try:
+            cells = _cells_of(self.root / table)
+            with (self.root / table).open(newline="", encoding="utf-8") as stream:
+                shown = {line["row"]: line for line in csv.DictReader(stream)}
+        except (OSError, GenmorphError, KeyError, csv.Error, UnicodeDecodeError) as error:
+            yield Finding("cells", "fail", table, f"cannot be read: {error}")
+            return
+        for cell in cells:
+            subject = f"{table} [{cell['row']}, {cell['column']}]"
+            in_table = shown.get(cell["row"], {}).get(cell["column"])
+            if in_table != cell["printed"]:
+                yield Finding("cells", "fail", subject, f"table prints {in_table}, cell {cell['printed']}")
+            elif cell["source"] == "measured":
+                yield self._recompute(cell, subject)
+
+    def _recompute(self, cell: Mapping[str, str], subject: str) -> Finding:
+        try:
+            values = [
+                read_json(self.root / path)["values"][cell["key"]]
+                for path in cell["measurement"].split()
+            ]
+        except (GenmorphError, KeyError, TypeError) as error:
+            return Finding("cells", "fail", subject, f"its measurement cannot be read: {error}")
+        expected = printed(values, cell["format"])
+        return _finding("cells", expected == cell["printed"], subject, f"measured {expected}, printed {cell['printed']}")
+
+    def _check_publication(self, names: Iterable[str]) -> Iterator[Finding]:
+        now, state = environment(), git_state()
+        if not state:
+            yield Finding("commit", "unknown", "code", "not in a git checkout")
+        for name in names:
+            git = self.records[name]["git"]
+            if state and not git:
+                yield Finding("commit", "unknown", name, "was run outside git")
+            elif git.get("dirty"):
+                yield Finding("commit", "fail", name, f"ran uncommitted code: {', '.join(git['changed'])}")
+            then = self.records[name]["environment"]
+            differing = _environment_difference(then, now)
+            yield _finding("environment", not differing, name, "; ".join(differing))
+
+
+def _cells_of(table: Path) -> list[dict[str, str]]:
+    path = table.with_name(f"{table.stem}_cells.csv")
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except FileNotFoundError:
+        raise AuditError(f"{path}: no such file", "name a table that the workflow wrote") from None
+
+
+def _finding(code: str, passed: bool, subject: str, message: str) -> Finding:
+    return Finding(code, "pass" if passed else "fail", subject, "" if passed else message)
+
+
+def _compare_folder(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
+    now, then = folder_hashes(path), entry["files"]
+    changed = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+    for name in changed:
+        what = "missing" if name not in now else "added" if name not in then else "other bytes"
+        yield Finding("outputs", "fail", f"{entry['path']}/{name}", what)
+    if not changed:
+        yield Finding("outputs", "pass", entry["path"])
+
+
+def _difference(found: Mapping[str, Any], known: Iterable[Mapping[str, Any]]) -> str:
+    """Which keys differ from the entry that differs least."""
+    differences = []
+    for other in known:
+        keys = sorted(key for key in {*found, *other} if found.get(key) != other.get(key))
+        differences.append(keys)
+    if not differences:
+        return f"{RESOLVED_CONFIG} has none for this command"
+    return f"differ from {RESOLVED_CONFIG} in: {', '.join(min(differences, key=len))}"
+
+
+def _environment_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    differing = [
+        f"{key} {then.get(key)} then, {now.get(key)} now"
+        for key in ("python", "machine", "cpu", "lock_sha256")
+        if then.get(key) != now.get(key)
+    ]
+    packages = {*then["packages"], *now["packages"]}
+    differing += [
+        f"{name} {then['packages'].get(name)} then, {now['packages'].get(name)} now"
+        for name in sorted(packages)
+        if then["packages"].get(name) != now["packages"].get(name)
+    ]
+    return differing

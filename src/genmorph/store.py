@@ -1,0 +1,238 @@
+"""Stores: preprocessed or generated volumes in shards, each volume known by its hash.
+
+A store is a folder::
+
+    index.tsv            scan_id, shard, row, sha256 of the volume
+    store.json           affine, what the volumes are, and what must be said of them
+    shard-0003.zarr      array [n, x, y, z]
+
+Failed scans are absent from it. Readers verify a volume's hash as they read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genmorph.errors import StoreError
+from genmorph.files import (
+    atomic_folder,
+    folder_hashes,
+    merkle_root,
+    read_json,
+    read_tsv,
+    sha256_bytes,
+    write_json,
+    write_tsv,
+)
+
+INDEX_COLUMNS = ("scan_id", "shard", "row", "sha256")
+
+
+def shard_name(shard: int) -> str:
+    """Folder name of a shard's array."""
+    return f"shard-{shard:04d}.zarr"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a store holds.
+
+    Attributes
+    ----------
+    affine : list of list of float
+        4x4 voxel-to-world matrix (mm, RAS+) shared by all volumes.
+    content : str
+        A few words: 'preprocessed T1w', 'samples of m3ae', ...
+    data_label : str
+        What every table made from these volumes must say of them; '' when nothing.
+    source : dict
+        Settings a reader wants to see: cohort, recipe, model, seed, ...
+    """
+
+    affine: list[list[float]]
+    content: str
+    data_label: str
+    source: dict[str, Any]
+
+
+def volume_hash(stored: np.ndarray) -> str:
+    """SHA-256 of a volume as stored: shape, type and C-ordered bytes."""
+    stored = np.ascontiguousarray(stored)
+    head = f"{stored.dtype.str}{stored.shape}".encode()
+    return sha256_bytes(head + stored.tobytes())
+
+
+def encode(volume: np.ndarray, dtype: str) -> np.ndarray:
+    """Bring a float volume to its stored form.
+
+    `uint8` holds intensities of [0, 1] in steps of 1/255 (values beyond are clipped);
+    `float32` holds them as they are.
+    """
+    if dtype == "uint8":
+        return np.rint(np.clip(volume, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.asarray(volume, dtype=dtype)
+
+
+def decode(stored: np.ndarray) -> np.ndarray:
+    """Bring a stored volume back to float32 intensities."""
+    if stored.dtype == np.uint8:
+        return stored.astype(np.float32) / np.float32(255.0)
+    return stored.astype(np.float32)
+
+
+def write_shard(
+    path: Path, volumes: Iterable[tuple[str, np.ndarray]], *, shape: Sequence[int], dtype: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Write one shard array atomically.
+
+    Parameters
+    ----------
+    path : Path
+        `.../shard-0003.zarr`; replaced when it exists.
+    volumes : iterable of (str, ndarray)
+        Scan id and float volume `[x, y, z]`; consumed one at a time.
+    shape : sequence of int
+        Grid of one volume.
+    dtype : {'uint8', 'float32'}
+
+    Returns
+    -------
+    rows : list of dict
+        `scan_id`, `row`, `sha256` for each volume.
+    root : str
+        Merkle root of the array's files.
+    """
+    import zarr
+
+    rows = []
+    with atomic_folder(path) as temporary:
+        array = zarr.create_array(
+            temporary, shape=(0, *shape), chunks=(1, *shape), dtype=dtype, overwrite=True
+        )
+        for row, (scan_id, volume) in enumerate(volumes):
+            if tuple(volume.shape) != tuple(shape):
+                raise StoreError(f"{scan_id}: volume {volume.shape} in a store of {tuple(shape)}")
+            stored = encode(volume, dtype)
+            array.resize((row + 1, *shape))
+            array[row] = stored
+            rows.append({"scan_id": scan_id, "row": row, "sha256": volume_hash(stored)})
+        root = merkle_root(folder_hashes(temporary))
+    return rows, root
+
+
+def write_index(folder: Path, rows: Iterable[dict[str, Any]], description: Description) -> None:
+    """Write `store.json`, then `index.tsv`: the index appears last, so a reader who sees it
+    sees a whole store."""
+    write_json(folder / "store.json", vars(description))
+    write_tsv(folder / "index.tsv", INDEX_COLUMNS, rows)
+
+
+def write_store(
+    folder: Path,
+    volumes: Iterable[tuple[str, np.ndarray]],
+    *,
+    shape: Sequence[int],
+    dtype: str,
+    description: Description,
+) -> None:
+    """Write a store of one shard (samples, reconstructions)."""
+    rows, _ = write_shard(folder / shard_name(0), volumes, shape=shape, dtype=dtype)
+    write_index(folder, [{**row, "shard": 0} for row in rows], description)
+
+
+class Store:
+    """A store opened for reading.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Folder that holds `index.tsv` and the shards.
+
+    Raises
+    ------
+    StoreError
+        When the folder is not a store, or a volume is not what the index says.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "index.tsv").is_file():
+            raise StoreError(f"{self.folder}: not a store (no index.tsv)")
+        rows = read_tsv(self.folder / "index.tsv", INDEX_COLUMNS)
+        self._rows = {row["scan_id"]: row for row in rows}
+        if len(self._rows) != len(rows):
+            raise StoreError(f"{self.folder}/index.tsv: a scan id stands in it twice")
+        self.description = Description(**read_json(self.folder / "store.json"))
+        self._arrays: dict[int, Any] = {}
+
+    @property
+    def ids(self) -> list[str]:
+        """Scan ids, in index order."""
+        return list(self._rows)
+
+    @property
+    def affine(self) -> np.ndarray:
+        """4x4 voxel-to-world matrix (mm, RAS+)."""
+        return np.asarray(self.description.affine, dtype=float)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Grid of one volume."""
+        if not self._rows:
+            raise StoreError(f"{self.folder}: the store is empty")
+        first = next(iter(self._rows.values()))
+        return tuple(self._array(int(first["shard"])).shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, scan_id: str) -> bool:
+        return scan_id in self._rows
+
+    def read_stored(self, scan_id: str) -> np.ndarray:
+        """One volume `[x, y, z]` as stored, its hash verified."""
+        if scan_id not in self._rows:
+            raise StoreError(f"{self.folder}: no volume of scan {scan_id}")
+        entry = self._rows[scan_id]
+        try:
+            stored = np.asarray(self._array(int(entry["shard"]))[int(entry["row"])])
+        except Exception as error:  # zarr and its codecs raise many kinds on damaged chunks
+            raise StoreError(
+                f"{self.folder}/{shard_name(int(entry['shard']))}: scan {scan_id} "
+                f"cannot be read ({error})",
+                "remove that shard and run the workflow again",
+            ) from error
+        if volume_hash(stored) != entry["sha256"]:
+            raise StoreError(
+                f"{self.folder}/{shard_name(int(entry['shard']))}: volume of scan {scan_id} "
+                "is not the one the index knows",
+                "remove that shard and run the workflow again",
+            )
+        return stored
+
+    def read(self, scan_id: str) -> np.ndarray:
+        """One volume `[x, y, z]` as float32 intensities, its hash verified."""
+        return decode(self.read_stored(scan_id))
+
+    def read_all(self, scan_ids: Sequence[str] | None = None) -> np.ndarray:
+        """Volumes `[n, x, y, z]`, float32, in the order of `scan_ids` (default: all)."""
+        return np.stack([self.read(scan_id) for scan_id in scan_ids or self.ids])
+
+    def _array(self, shard: int) -> Any:
+        if shard not in self._arrays:
+            import zarr
+
+            path = self.folder / shard_name(shard)
+            try:
+                self._arrays[shard] = zarr.open_array(path, mode="r")
+            except Exception as error:
+                raise StoreError(
+                    f"{path}: cannot be opened ({error})",
+                    "remove that shard and run the workflow again",
+                ) from error
+        return self._arrays[shard]

@@ -1,0 +1,186 @@
+"""One room per paper: its specification, the numbers it reports, its tables and figures.
+
+A room holds `spec.yaml` (models, hyperparameters per scale, measures), `reported.csv` (every number
+of the paper's tables) and `tables.py`, `figures.py` (their shape). This file loads a specification,
+lays the scale's and the user's values over it, and types the result through the model registry.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from genmorph.config import Config, Scale, merge
+from genmorph.errors import ConfigError, did_you_mean
+from genmorph.models import ARCHITECTURES, options_class
+from genmorph.preprocessing.steps import Recipe
+from genmorph.training.options import TrainingOptions
+from genmorph.validation import Options, validate
+
+FOLDER = Path(__file__).parent
+
+
+class ScaleSpec(Options):
+    """What a scale changes in a study."""
+
+    grid: tuple[int, int, int] = Field(description="voxels of a preprocessed volume")
+    samples: int | None = Field(None, description="volumes to sample; null: as many as test scans")
+    models: dict[str, dict[str, Any]] = Field({}, description="{model: {key: value}}")
+
+
+class FigureSpec(Options):
+    """A figure and what it is drawn from."""
+
+    needs: tuple[str, ...] = Field(description="store, samples, reconstructions or checkpoint")
+    model: str | None = Field(None, description="model whose run it shows")
+    caption: str
+
+
+class TableSpec(Options):
+    """A table and the measures its cells come from."""
+
+    measures: tuple[str, ...]
+    caption: str
+
+
+class Spec(Options):
+    """A study as its `spec.yaml` states it."""
+
+    title: str
+    recipe_name: str
+    recipe: Recipe
+    populations: dict[str, str | None] = Field(
+        description="{name: expression over the manifest's columns}; null takes every scan"
+    )
+    models: dict[str, dict[str, Any]] = Field(
+        description="{name: {architecture: ..., any option of it or of training}}"
+    )
+    references: tuple[str, ...] = Field((), description="trivial references run beside the models")
+    measures: dict[str, dict[str, Any]]
+    tables: dict[str, TableSpec]
+    figures: dict[str, FigureSpec]
+    scales: dict[Scale, ScaleSpec]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A specification resolved for one configuration.
+
+    Attributes
+    ----------
+    name : str
+    spec : Spec
+    cohort : str
+        Cohort in the study's role.
+    recipe : dict
+        Recipe on the scale's grid, as JSON values.
+    grid : tuple of int
+    samples : int or None
+    models : dict
+        `{model: parameters}` with `architecture`, `options` and `training` in full.
+    template_scan : str or None
+    """
+
+    name: str
+    spec: Spec
+    cohort: str
+    recipe: dict[str, Any]
+    grid: tuple[int, int, int]
+    samples: int | None
+    models: dict[str, dict[str, Any]]
+    template_scan: str | None
+
+
+def study_names() -> list[str]:
+    """Names of the rooms."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/spec.yaml"))
+
+
+@functools.cache
+def load_spec(name: str) -> Spec:
+    """Read and type a study's `spec.yaml`.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such study, or its specification is wrong.
+    """
+    if name not in study_names():
+        raise ConfigError(f"studies: unknown study '{name}'; {did_you_mean(name, study_names())}")
+    path = FOLDER / name / "spec.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return validate(Spec, values, f"studies/{name}/spec.yaml")
+
+
+def resolve_study(name: str, config: Config) -> Study:
+    """Lay the configuration's scale and overrides over a study's specification.
+
+    Raises
+    ------
+    ConfigError
+        When an override names an unknown model or key, or its value has the wrong type.
+    """
+    spec = load_spec(name)
+    if config.scale not in spec.scales:
+        known = did_you_mean(config.scale, spec.scales)
+        raise ConfigError(f"scale: study {name} has no '{config.scale}'; {known}")
+    scale = spec.scales[config.scale]
+    overrides = config.overrides.get(name, {})
+    for model in overrides:
+        if model not in spec.models:
+            hint = did_you_mean(model, spec.models)
+            raise ConfigError(f"overrides.{name}: unknown model '{model}'; {hint}")
+    models = {
+        model: model_parameters(
+            merge(merge(values, scale.models.get(model, {})), overrides.get(model, {})),
+            f"overrides.{name}.{model}" if model in overrides else f"{name}.{model}",
+        )
+        for model, values in spec.models.items()
+    }
+    roles = config.studies[name]
+    return Study(
+        name=name,
+        spec=spec,
+        cohort=roles.cohort,
+        recipe=spec.recipe.on_grid(scale.grid).model_dump(mode="json"),
+        grid=scale.grid,
+        samples=scale.samples,
+        models=models,
+        template_scan=roles.template_scan,
+    )
+
+
+def model_parameters(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Sort a flat entry of `models:` into architecture, model options and training options.
+
+    Returns
+    -------
+    dict
+        JSON values: `architecture`, `options` (of the model, in full), `training` (in full).
+    """
+    values = dict(values)
+    architecture = values.pop("architecture", None)
+    if architecture not in ARCHITECTURES:
+        hint = did_you_mean(str(architecture), ARCHITECTURES)
+        raise ConfigError(f"{where}.architecture: no '{architecture}'; {hint}")
+    model_class = options_class(architecture)
+    for key in values:
+        allowed = {*model_class.model_fields, *TrainingOptions.model_fields}
+        if key not in allowed:
+            raise ConfigError(f"{where}: unknown key '{key}'; {did_you_mean(key, allowed)}")
+
+    def typed(options: type[Options]) -> dict[str, Any]:
+        own = {key: value for key, value in values.items() if key in options.model_fields}
+        return validate(options, own, where).model_dump(mode="json")
+
+    return {
+        "architecture": architecture,
+        "options": typed(model_class),
+        "training": typed(TrainingOptions),
+    }

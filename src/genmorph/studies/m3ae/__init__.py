@@ -1,0 +1,1 @@
+"""P1: the multiscale metamorphic VAE (M3AE)."""

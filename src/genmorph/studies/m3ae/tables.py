@@ -1,0 +1,74 @@
+"""Shape of P1's table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genmorph.publish.tables import Column, Row, Table
+
+REPORTED = Path(__file__).with_name("reported.csv")
+
+
+def _slices(axis: str) -> Column:
+    return Column(
+        title=f"{{label}} {axis}",
+        measure="frechet",
+        key=axis,
+        form=".1f",
+        reported=f"fid_{axis}",
+        reported_title=f"FID {axis}",
+    )
+
+
+def _reconstruction(key: str, title: str, form: str, *, in_paper: bool) -> Column:
+    return Column(
+        title=title,
+        measure="reconstruction",
+        key=key,
+        form=form,
+        reported=key if in_paper else None,
+        reported_title=title,
+    )
+
+
+TABLES = {
+    "table1": Table(
+        name="table1",
+        rows=(
+            Row("αWGAN", "alpha_wgan", "alpha_wgan"),
+            Row("βVAE", "beta_vae", "beta_vae"),
+            Row("M3AE", "m3ae", "m3ae"),
+            Row("Validation set", "held_out", "held_out"),
+            Row("reference: training mean image", "training_mean"),
+            Row("reference: registered template", "template"),
+            Row("reference: random training scans", "training_scans"),
+            Row("reference: nearest training scan", "nearest_training_scan"),
+            Row("reference: voxel-shuffled scans", "voxel_shuffled"),
+        ),
+        columns=(
+            _slices("axial"),
+            _slices("coronal"),
+            _slices("sagittal"),
+            _reconstruction("l2", "L2", ".4f", in_paper=True),
+            _reconstruction("ssim", "SSIM", ".3f", in_paper=True),
+            _reconstruction("psnr", "PSNR (dB)", ".2f", in_paper=True),
+            _reconstruction("l2_brain", "L2 in brain", ".4f", in_paper=False),
+            _reconstruction("ssim_brain", "SSIM in brain", ".3f", in_paper=False),
+            _reconstruction("psnr_brain", "PSNR in brain (dB)", ".2f", in_paper=False),
+        ),
+        reported=REPORTED,
+        # section 3 of the paper; the number of sampled volumes is not stated there
+        paper={
+            "data": "ADNI",
+            "scale": "paper",
+            "grid": "80x96x80",
+            "n": 2592,
+            "extractor": "inception-fid",
+        },
+        yardstick=("training_mean", "l2", "no better than the mean"),
+        notes=(
+            "L2 is the mean squared error, as the paper names it.",
+            "References are trivial: they show what a number is worth.",
+        ),
+    )
+}

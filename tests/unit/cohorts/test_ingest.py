@@ -1,0 +1,181 @@
+"""Ingest: BIDS trees as they lie, shards and splits that never move."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from genmorph.cohorts.bids import read_cohort
+from genmorph.cohorts.ingest import ingest_cohort, listing_digest
+from genmorph.cohorts.manifest import read_manifest, rows_digest, select
+from genmorph.errors import CohortError, GenmorphError
+from genmorph.files import read_tsv
+
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+
+
+def ingest(root, out, **changes):
+    values = {"layout": "bids", "shares": SHARES, "split_seed": 0, "shard_size": 3} | changes
+    return ingest_cohort(name="tiny", root=root, out=out, **values)
+
+
+def shards_of(out):
+    return {scan.scan_id: scan.shard for scan in read_manifest(out / "manifest.tsv")}
+
+
+def splits_of(out):
+    return {row["participant_id"]: row["split"] for row in read_tsv(out / "participants.tsv")}
+
+
+def test_scans_with_and_without_sessions(make_bids, tmp_path):
+    root = make_bids(twice=("02",))
+    counts = ingest(root, tmp_path / "out")
+    assert counts["found"] == counts["kept"] == 7
+    scans = {scan.scan_id: scan for scan in read_manifest(tmp_path / "out" / "manifest.tsv")}
+    assert scans["sub-02_ses-2"].path == "sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz"
+    assert scans["sub-01"].session is None
+    assert (scans["sub-03"].age_years, scans["sub-03"].sex, scans["sub-03"].diagnosis) == (
+        62.0,
+        "F",
+        "CN",
+    )
+
+
+def test_a_grown_cohort_keeps_shards_and_splits(make_bids, tmp_path):
+    people = ("03", "04", "05", "06", "07", "08", "09")
+    small = make_bids(people, name="small")
+    out = tmp_path / "out"
+    ingest(small, out)
+    shards, splits = shards_of(out), splits_of(out)
+    digest = rows_digest([s for s in read_manifest(out / "manifest.tsv") if s.shard == 0])
+    # the new people sort before the known ones
+    grown = make_bids(("01", "02", *people), name="grown")
+    ingest(grown, out)
+    assert {key: shards_of(out)[key] for key in shards} == shards
+    assert {key: splits_of(out)[key] for key in splits} == splits
+    assert shards_of(out)["sub-01"] == shards_of(out)["sub-02"] == 2
+    assert digest == rows_digest([s for s in read_manifest(out / "manifest.tsv") if s.shard == 0])
+
+
+def test_splits_meet_their_shares_and_keep_people_together(make_bids, tmp_path):
+    people = [f"{number:02d}" for number in range(20)]
+    root = make_bids(people, twice=people[:5])
+    out = tmp_path / "out"
+    counts = ingest(root, out)
+    assert counts["people"] == {"train": 12, "validation": 4, "test": 4}
+    everything = [
+        (split, scan)
+        for split in SHARES
+        for scan in select(
+            read_manifest(out / "manifest.tsv"), read_tsv(out / "participants.tsv"), split=split
+        )
+    ]
+    assert len(everything) == 25
+    homes = {}
+    for split, scan in everything:
+        assert homes.setdefault(scan.participant_id, split) == split
+
+
+def test_another_split_seed_gives_other_splits(make_bids, tmp_path):
+    root = make_bids([f"{number:02d}" for number in range(20)])
+    ingest(root, tmp_path / "a")
+    ingest(root, tmp_path / "b", split_seed=1)
+    assert splits_of(tmp_path / "a") != splits_of(tmp_path / "b")
+
+
+def test_a_population_is_an_expression_over_the_manifest(make_bids, tmp_path):
+    root = make_bids([f"{number:02d}" for number in range(20)])
+    ingest(root, tmp_path / "out")
+    scans = read_manifest(tmp_path / "out" / "manifest.tsv")
+    people = read_tsv(tmp_path / "out" / "participants.tsv")
+    old = select(scans, people, split="train", population="age_years >= 70")
+    assert old and all(scan.age_years >= 70 for scan in old)
+    with pytest.raises(CohortError, match="no scan is left"):
+        select(scans, people, split="train", population="diagnosis == 'AD'")
+
+
+def test_a_sidecar_says_that_a_scan_is_skull_stripped(make_bids):
+    root = make_bids()
+    (root / "T1w.json").write_text(json.dumps({"SkullStripped": True}))
+    assert not any(scan.skull_stripped for scan in read_cohort(root))  # each has its own
+    (root / "sub-01" / "anat" / "sub-01_T1w.json").unlink()
+    assert [scan.scan_id for scan in read_cohort(root) if scan.skull_stripped] == ["sub-01"]
+
+
+def test_session_tables_give_the_age_at_the_scan(make_bids):
+    root = make_bids(twice=("02",))
+    (root / "sub-02" / "sub-02_sessions.tsv").write_text("session_id\tage\nses-2\t63.5\n")
+    ages = {scan.scan_id: scan.age_years for scan in read_cohort(root)}
+    assert (ages["sub-02_ses-1"], ages["sub-02_ses-2"]) == (61.0, 63.5)
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(CohortError, match="absent: no such folder"):
+        ingest(tmp_path / "absent", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_cohort_lists_patterns_and_what_it_saw(tmp_path):
+    root = tmp_path / "raw"
+    (root / "scans").mkdir(parents=True)
+    (root / "scans" / "one.nii.gz").write_text("")
+    with pytest.raises(CohortError, match="no T1w scan found") as error:
+        ingest(root, tmp_path / "out")
+    assert "sub-*/anat/*_T1w.nii[.gz]" in str(error.value)
+    assert "scans/one.nii.gz" in str(error.value)
+
+
+def test_a_person_twice_in_the_table_is_refused(make_bids, tmp_path):
+    root = make_bids()
+    with (root / "participants.tsv").open("a") as stream:
+        stream.write("sub-01\t70\tM\tAD\n")
+    with pytest.raises(CohortError, match="sub-01 stands in it more than once"):
+        ingest(root, tmp_path / "out")
+
+
+def test_a_scan_twice_is_refused(make_bids, tmp_path):
+    root = make_bids()
+    anat = root / "sub-01" / "anat"
+    shutil.copy(anat / "sub-01_T1w.nii.gz", anat / "sub-01_T1w.nii")
+    with pytest.raises(CohortError, match="scan sub-01 is there twice"):
+        ingest(root, tmp_path / "out")
+
+
+def test_a_second_run_of_a_session_is_left_out_with_its_reason(make_bids, tmp_path):
+    root = make_bids()
+    anat = root / "sub-01" / "anat"
+    for run in ("1", "2"):
+        shutil.copy(anat / "sub-01_T1w.nii.gz", anat / f"sub-01_run-{run}_T1w.nii.gz")
+    (anat / "sub-01_T1w.nii.gz").unlink()
+    counts = ingest(root, tmp_path / "out")
+    assert (counts["found"], counts["kept"]) == (7, 6)
+    left = [s for s in read_manifest(tmp_path / "out" / "manifest.tsv") if s.exclude_reason]
+    assert [scan.path for scan in left] == ["sub-01/anat/sub-01_run-2_T1w.nii.gz"]
+    assert "run-1" in left[0].exclude_reason
+    assert left[0].shard is None
+
+
+def test_too_few_people_for_three_splits(make_bids, tmp_path):
+    with pytest.raises(CohortError, match="leave split"):
+        ingest(make_bids(("01", "02")), tmp_path / "out")
+
+
+def test_an_age_that_is_no_number_is_named(make_bids, tmp_path):
+    root = make_bids()
+    table = root / "participants.tsv"
+    table.write_text(table.read_text().replace("\t60\t", "\tsixty\t"))
+    with pytest.raises(GenmorphError, match="'sixty'"):
+        ingest(root, tmp_path / "out")
+
+
+def test_the_listing_changes_when_scans_come_and_not_when_touched(make_bids):
+    root = make_bids()
+    before = listing_digest(root)
+    scan = root / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    scan.touch()
+    assert listing_digest(root) == before
+    shutil.copy(scan, scan.with_name("sub-01_run-2_T1w.nii.gz"))
+    assert listing_digest(root) != before
+    assert listing_digest(root / "nowhere") == "absent"

@@ -1,0 +1,2 @@
+DATA_LABEL=""
+def simulate_cohort(): pass

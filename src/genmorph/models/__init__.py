@@ -1,0 +1,102 @@
+"""Models by name. Importing this room imports no torch: a model's module is loaded when built.
+
+A new model is one file beside the others, its options in `options.py`, and one entry below.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from genmorph.errors import ConfigError, did_you_mean
+from genmorph.models import options as _options
+from genmorph.validation import Options, validate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from genmorph.models.interface import GenerativeModel
+
+
+class Architecture(NamedTuple):
+    """Where a model and its options are defined."""
+
+    module: str
+    model: str
+    options: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "m3ae": Architecture("genmorph.models.m3ae", "M3AE", "M3AEOptions"),
+}
+
+
+def _find(architecture: str) -> Architecture:
+    if architecture not in ARCHITECTURES:
+        hint = did_you_mean(architecture, ARCHITECTURES)
+        raise ConfigError(f"architecture: no model '{architecture}'; {hint}")
+    return ARCHITECTURES[architecture]
+
+
+def options_class(architecture: str) -> type[Options]:
+    """Class of a model's options.
+
+    Raises
+    ------
+    ConfigError
+        When no model has that name.
+    """
+    return getattr(_options, _find(architecture).options)
+
+
+def module_of(architecture: str) -> str:
+    """Dotted name of the module that defines a model.
+
+    Raises
+    ------
+    ConfigError
+        When no model has that name.
+    """
+    return _find(architecture).module
+
+
+def build(
+    architecture: str,
+    options: Options | Mapping[str, Any],
+    shape: Sequence[int],
+    template: np.ndarray | None = None,
+    seed: int = 0,
+) -> GenerativeModel:
+    """Make a model with fresh weights.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `ARCHITECTURES`.
+    options : Options or mapping
+        The model's options; a mapping is typed first.
+    shape : sequence of int
+        Grid `[x, y, z]` of a volume.
+    template : ndarray, optional
+        Volume `[x, y, z]` for models that transform one; None leaves zeros for weights to come.
+    seed : int
+        Decides the first weights. Torch's own generator is left as it was.
+
+    Raises
+    ------
+    ConfigError
+        When the name, an option or the grid cannot be used.
+    """
+    entry = _find(architecture)
+    if not isinstance(options, Options):
+        options = validate(options_class(architecture), options, f"options of {architecture}")
+
+    import torch
+
+    from genmorph.seeds import derive_seed
+
+    model_class = getattr(importlib.import_module(entry.module), entry.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights"))
+        return model_class(options, tuple(int(size) for size in shape), template)

@@ -1,0 +1,1 @@
+"""Raw scans to volumes on a recipe's grid."""

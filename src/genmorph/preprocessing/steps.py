@@ -1,0 +1,125 @@
+"""What each preprocessing step promises, and the recipe that orders them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from genmorph.validation import Options
+
+Vector = tuple[float, float, float]
+
+
+class BiasCorrection(Options):
+    """Smooth multiplicative field removed; the mean intensity stays (N4, Tustison 2010)."""
+
+    step: Literal["bias_correction"] = "bias_correction"
+    working_mm: float = Field(4.0, gt=0, description="voxel size at which the field is estimated")
+    iterations: tuple[int, ...] = Field((50, 50, 50, 50), description="per B-spline level")
+    convergence: float = Field(
+        1e-3, gt=0, description="stop below this relative change; 1e-7 gains little and costs twice"
+    )
+
+
+class BrainExtraction(Options):
+    """A binary brain mask; everything outside becomes exactly 0."""
+
+    step: Literal["brain_extraction"] = "brain_extraction"
+    method: Literal["deepbet"] = Field("deepbet", description="network whose weights pip brings")
+    least_ml: float = Field(600.0, description="a smaller brain is a failed scan")
+    most_ml: float = Field(2400.0, description="a larger brain is a failed scan")
+
+
+class AffineRegistration(Options):
+    """Twelve parameters that bring the brain onto the template (Mattes mutual information)."""
+
+    step: Literal["affine_registration"] = "affine_registration"
+    resolution_mm: float = Field(2.0, gt=0, description="voxel size of the finest level")
+    shrink_factors: tuple[int, ...] = Field((4, 2, 1))
+    smoothing_mm: tuple[float, ...] = Field((4.0, 2.0, 0.0))
+    sampling_fraction: float = Field(0.25, gt=0, le=1, description="of voxels, drawn with a seed")
+    iterations: int = Field(100, ge=1, description="most, per level")
+    seed: int = Field(1, ge=1)
+    least_scale: float = Field(0.4, description="smallest plausible volume scaling")
+    most_scale: float = Field(2.5, description="largest plausible volume scaling")
+    least_correlation: float = Field(
+        0.5, description="with the template inside the brain; below it the scan has failed"
+    )
+
+
+class Resample(Options):
+    """One interpolation from the raw grid to the recipe's, through the affine."""
+
+    step: Literal["resample"] = "resample"
+    grid: tuple[int, int, int] = Field(description="voxels")
+    field_of_view_mm: Vector = Field(description="millimetres that the grid covers")
+    centre_mm: Vector = Field(
+        (0.0, -17.0, 6.0), description="its centre in the template's world (MNI152, RAS)"
+    )
+
+
+class IntensityScaling(Options):
+    """Percentiles inside the brain go to 0 and 1; values beyond are clipped."""
+
+    step: Literal["intensity_scaling"] = "intensity_scaling"
+    percentiles: tuple[float, float] = Field((0.5, 99.5))
+    dtype: Literal["uint8", "float32"] = Field("uint8", description="how the store keeps them")
+
+
+Step = Annotated[
+    BiasCorrection | BrainExtraction | AffineRegistration | Resample | IntensityScaling,
+    Field(discriminator="step"),
+]
+ORDER = (
+    "bias_correction",
+    "brain_extraction",
+    "affine_registration",
+    "resample",
+    "intensity_scaling",
+)
+
+
+class Recipe(Options):
+    """An ordered list of steps that ends on a fixed grid."""
+
+    template: Literal["mni152"] = Field(
+        "mni152", description="nilearn's packaged, skull-stripped MNI152 2009 T1 average"
+    )
+    steps: tuple[Step, ...]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Recipe:
+        names = [step.step for step in self.steps]
+        if len(set(names)) != len(names) or names != sorted(names, key=ORDER.index):
+            raise ValueError(f"each step once, in this order: {', '.join(ORDER)}")
+        missing = {"affine_registration", "resample", "intensity_scaling"} - set(names)
+        if missing:
+            raise ValueError(f"missing: {', '.join(sorted(missing))}")
+        return self
+
+    def step(self, name: str) -> Step | None:
+        """Options of a step; None when the recipe does without it."""
+        return next((step for step in self.steps if step.step == name), None)
+
+    def on_grid(self, grid: tuple[int, int, int]) -> Recipe:
+        """The same recipe on another grid over the same field of view."""
+        steps = tuple(
+            step.model_copy(update={"grid": tuple(grid)}) if step.step == "resample" else step
+            for step in self.steps
+        )
+        return self.model_copy(update={"steps": steps})
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Voxels of a preprocessed volume."""
+        return self.step("resample").grid
+
+    def grid_affine(self) -> list[list[float]]:
+        """4x4 voxel-to-world matrix (mm, RAS+) of the grid."""
+        resample = self.step("resample")
+        voxel_mm = np.asarray(resample.field_of_view_mm) / np.asarray(resample.grid)
+        affine = np.diag([*voxel_mm, 1.0])
+        affine[:3, 3] = resample.centre_mm - voxel_mm * (np.asarray(resample.grid) - 1) / 2
+        return affine.tolist()

@@ -1,0 +1,141 @@
+"""Dry runs: the workflow resolves, for this study and for one that is added."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+
+def snakemake(*words: str, folder: Path = PROJECT, **environment: str):
+    command = [sys.executable, "-m", "snakemake", "--nolock", *words]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A checkout without results."""
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    folder = tmp_path / "project"
+    for name in files:
+        source = PROJECT / name
+        if source.is_file() and not name.startswith("results/"):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target, follow_symlinks=False)
+        elif source.is_symlink():
+            (folder / name).symlink_to(os.readlink(source))
+    return folder
+
+
+def test_slurm_is_a_link_to_its_profile():
+    assert (PROJECT / "slurm").is_symlink()
+    assert os.readlink(PROJECT / "slurm") == "profiles/slurm"
+
+
+@pytest.mark.parametrize("profile", ["profiles/local", "slurm"])
+def test_a_fresh_clone_shows_the_plan(project, profile):
+    done = snakemake("--profile", profile, "-n", "--", "all", folder=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for rule in ("simulate_cohort", "ingest_cohort", "train_model", "make_table", "make_figure"):
+        assert rule in done.stdout + done.stderr
+    assert not (project / "results").exists()
+
+
+def test_targets_read_as_a_table_of_contents():
+    done = snakemake("--list-target-rules")
+    assert done.returncode == 0
+    assert {"all", "tables", "figures", "m3ae"} <= set(done.stdout.split())
+
+
+def test_every_rule_has_a_docstring_log_benchmark_and_conda():
+    import re
+
+    for file in [PROJECT / "Snakefile", *(PROJECT / "rules").glob("*.smk")]:
+        text = file.read_text()
+        for block in re.split(r"^(?:rule|checkpoint) ", text, flags=re.M)[1:]:
+            assert '"""' in block.splitlines()[1], (file, block[:40])
+            if "shell:" in block:
+                fields = re.findall(r"^    ([a-z]+):", block, flags=re.M)
+                for field in ("log", "benchmark", "conda", "threads", "resources"):
+                    assert field in fields, (file, block[:40], field)
+                assert block.count('"genmorph ') == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config", "scale=deno"], "did you mean 'demo'"),
+        (["--config", "scael=demo"], "did you mean 'scale'"),
+        (["--config", "overrides={m3ae: {m3ae: {betta: 4}}}"], "did you mean 'beta'"),
+        (["--config", "overrides={m3ae: {m3ea: {beta: 4}}}"], "did you mean 'm3ae'"),
+        (["--config", "overrides={m3ae: {m3ae: {beta: many}}}"], "overrides.m3ae.m3ae: beta"),
+    ],
+)
+def test_a_typo_is_an_error_that_helps(words, message):
+    done = snakemake("-n", "all", *words)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_missing_root_is_named_when_its_cohort_is_read(project, tmp_path):
+    overlay = project / "mine.yaml"
+    overlay.write_text(
+        f"cohorts: {{mine: {{root: {tmp_path / 'nowhere'}}}}}\n"
+        "studies: {m3ae: {cohort: mine}}\nresults: results/mine\n"
+    )
+    done = snakemake(
+        "--profile", "profiles/local", "--configfile", "mine.yaml", "all", folder=project
+    )
+    assert done.returncode != 0
+    log = project / "results/mine/logs/ingest_cohort/mine.log"
+    assert "nowhere: no such folder" in log.read_text()
+    assert "cure" in log.read_text()
+
+
+def test_a_root_of_another_scale_is_refused(project):
+    from genmorph.config import Config
+    from genmorph.errors import ConfigError
+    from genmorph.plan import Plan
+
+    values = Config(results=str(project / "results")).model_dump()
+    Plan(values).write_resolved()
+    Plan(values)
+    with pytest.raises(ConfigError, match="holds scale 'demo'.*asks for 'smoke'"):
+        Plan(values | {"scale": "smoke"})
+    moved = values | {"cohorts": {"simulated": {"root": "elsewhere"}}}
+    with pytest.raises(ConfigError, match="holds cohort 'simulated'"):
+        Plan(moved)
+
+
+def test_a_sixth_paper_is_one_folder(project):
+    """A study is added without touching a rule, and its tables join `all`."""
+    room = project / "src/genmorph/studies/toy"
+    shutil.copytree(project / "src/genmorph/studies/m3ae", room)
+    spec = (room / "spec.yaml").read_text()
+    (room / "spec.yaml").write_text(spec.replace("  m3ae:\n    architecture", "  toy:\n    architecture").replace("m3ae: {channels", "toy: {channels").replace("m3ae: {epochs", "toy: {epochs").replace("model: m3ae", "model: toy"))
+    done = snakemake(
+        "-n",
+        "results/tables/toy_table1.csv",
+        "--config",
+        "studies={m3ae: {}, toy: {}}",
+        folder=project,
+        PYTHONPATH=str(project / "src"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train_model" in done.stdout + done.stderr

@@ -1,0 +1,231 @@
+"""Records and the audit, on a chain small enough to read: scan, volume, measurement, table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from genmorph.errors import AuditError
+from genmorph.files import read_json, write_json
+from genmorph.provenance import audit as audit_module
+from genmorph.provenance import record as record_module
+from genmorph.provenance.audit import Audit
+from genmorph.provenance.record import recording
+
+CELLS = (
+    "row,column,source,printed,value,measurement,key,format,comparable\n"
+    'M3AE,"L2, reported",reported,0.047,,,,,\n'
+    'M3AE,"L2, measured",measured,0.05,0.0512,runs/m.json,l2,.2f,no\n'
+)
+CLEAN = {"commit": "c0ffee", "dirty": False, "changed": []}
+
+
+@pytest.fixture
+def chain(tmp_path, monkeypatch):
+    """A finished results root, made by the recorder itself, in a clean checkout."""
+    for module in (record_module, audit_module):
+        monkeypatch.setattr(module, "git_state", lambda: dict(CLEAN))
+    raw, root = tmp_path / "raw", tmp_path / "results"
+    raw.mkdir()
+    root.mkdir()
+    (raw / "scan.nii").write_bytes(b"a scan of somebody")
+    steps = {"preprocess": {"grid": 4}, "measure": {"data_range": 1.5}, "table": {"scale": "demo"}}
+    (root / "config.resolved.yaml").write_text(
+        yaml.safe_dump({"parameters": {name: [values] for name, values in steps.items()}})
+    )
+    store = root / "store"
+    (store / "shard-0000.zarr").mkdir(parents=True)
+    index, measurement, table = store / "index.tsv", root / "runs/m.json", root / "tables/t.csv"
+    with recording(
+        "preprocess",
+        out=index,
+        parameters=steps["preprocess"],
+        outputs=[store / "shard-0000.zarr"],
+    ) as record:
+        record.add_input(raw / "scan.nii", base="cohort:tiny", name="scan.nii")
+        (store / "shard-0000.zarr" / "c0").write_bytes(b"a volume")
+        index.write_text("scan_id\nscan\n")
+    with recording(
+        "measure", out=measurement, parameters=steps["measure"], inputs=[index], seeds={"seed": 0}
+    ):
+        write_json(measurement, {"values": {"l2": 0.0512}})
+    with recording(
+        "table",
+        out=table,
+        parameters=steps["table"],
+        inputs=[measurement],
+        outputs=[table.with_name("t_cells.csv")],
+        modules=("genmorph.studies.m3ae.tables",),
+    ):
+        table.parent.mkdir()
+        table.write_text('row,"L2, reported","L2, measured"\nM3AE,0.047,0.05\n')
+        table.with_name("t_cells.csv").write_text(CELLS)
+    return root
+
+
+def run(root: Path, target: str | None = "tables/t.csv", **options):
+    return Audit(root, {"tiny": root.parent / "raw"}, **options).run(target)
+
+
+def failed(root: Path, **options) -> set[tuple[str, str]]:
+    return {(f.code, f.subject) for f in run(root, **options).failures(publication=False)}
+
+
+def test_an_untouched_chain_is_trusted(chain):
+    report = run(chain)
+    assert report.failures(publication=False) == report.failures(publication=True) == []
+    assert report.exit_code() == 0
+    assert report.records == ["tables/t.csv.json", "runs/m.json.json", "store/index.tsv.json"]
+    assert run(chain, None).exit_code() == 0
+
+
+def test_records_hold_relative_paths_only(chain):
+    for file in (chain / "provenance").rglob("*.json"):
+        assert str(chain.parent) not in file.read_text()
+
+
+def test_a_moved_root_is_trusted(chain):
+    moved = chain.parent / "elsewhere"
+    shutil.move(chain, moved)
+    assert run(moved).exit_code() == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "subject"),
+    [
+        ("../raw/scan.nii", "raw", "cohort:tiny/scan.nii"),
+        ("store/shard-0000.zarr/c0", "outputs", "store/shard-0000.zarr/c0"),
+        ("store/index.tsv", "outputs", "store/index.tsv"),
+        ("runs/m.json", "outputs", "runs/m.json"),
+        ("tables/t.csv", "outputs", "tables/t.csv"),
+        ("tables/t_cells.csv", "outputs", "tables/t_cells.csv"),
+    ],
+)
+def test_one_changed_byte_anywhere_is_found_and_named(chain, file, code, subject):
+    path = chain / file
+    stamp = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    import os
+
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert (code, subject) in failed(chain)
+    assert run(chain).exit_code() == 1
+
+
+@pytest.mark.parametrize(
+    "file", ["../raw/scan.nii", "store/shard-0000.zarr/c0", "runs/m.json", "tables/t_cells.csv"]
+)
+def test_a_missing_file_is_found(chain, file):
+    (chain / file).unlink()
+    assert run(chain).exit_code() == 1
+
+
+def test_an_edited_cell_is_recomputed_from_its_measurement(chain):
+    """Also where the record was rewritten to fit."""
+    table, cells = chain / "tables/t.csv", chain / "tables/t_cells.csv"
+    table.write_text(table.read_text().replace("0.05\n", "0.04\n"))
+    cells.write_text(cells.read_text().replace("measured,0.05,", "measured,0.04,"))
+    record = chain / "provenance/tables/t.csv.json"
+    content = read_json(record)
+    from genmorph.files import sha256_file
+
+    for entry in content["outputs"]:
+        entry["sha256"] = sha256_file(chain / entry["path"])
+    write_json(record, content)
+    assert {code for code, _ in failed(chain)} == {"cells"}
+
+
+def test_an_input_that_was_written_anew_is_found(chain):
+    """The table still shows the measurement's older value."""
+    measurement = chain / "runs/m.json"
+    with recording(
+        "measure",
+        out=measurement,
+        parameters={"data_range": 1.5},
+        inputs=[chain / "store/index.tsv"],
+    ):
+        write_json(measurement, {"values": {"l2": 0.0734}})
+    assert {code for code, _ in failed(chain)} >= {"inputs", "cells"}
+
+
+def test_a_lost_record_is_named_with_the_command_that_restores_it(chain):
+    (chain / "provenance/runs/m.json.json").unlink()
+    report = run(chain)
+    finding = next(f for f in report.findings if f.subject == "runs/m.json")
+    assert (finding.code, finding.status) == ("records", "fail")
+    assert "snakemake" in finding.message and "runs/m.json" in finding.message
+    assert report.exit_code() == 1
+
+
+def test_changed_parameters_name_the_key(chain):
+    path = chain / "config.resolved.yaml"
+    path.write_text(path.read_text().replace("1.5", "2.0"))
+    messages = [f.message for f in run(chain).failures(publication=False)]
+    assert messages == ["differ from config.resolved.yaml in: data_range"]
+
+
+def test_changed_code_names_the_module(chain):
+    record = chain / "provenance/tables/t.csv.json"
+    content = read_json(record)
+    content["code"]["modules"]["genmorph.publish.tables"] = "0" * 64
+    write_json(record, content)
+    (finding,) = run(chain).failures(publication=False)
+    assert finding.code == "code" and "genmorph.publish.tables" in finding.message
+
+
+def test_uncommitted_code_is_sound_but_not_publishable(chain):
+    record = chain / "provenance/tables/t.csv.json"
+    content = read_json(record)
+    content["git"] |= {"dirty": True, "changed": ["src/genmorph/store.py"]}
+    write_json(record, content)
+    report = run(chain)
+    assert report.exit_code() == 3
+    assert report.exit_code(strict=True) == 1
+    assert "src/genmorph/store.py" in report.failures(publication=True)[0].message
+
+
+def test_fast_skips_the_bytes_of_scans_and_arrays(chain):
+    (chain / "../raw/scan.nii").write_bytes(b"b scan of somebody")
+    (chain / "store/shard-0000.zarr/c0").write_bytes(b"b volume")
+    assert run(chain, fast=True).exit_code() == 0
+    (chain / "../raw/scan.nii").write_bytes(b"short")
+    assert run(chain, fast=True).exit_code() == 1
+
+
+def test_a_cohort_that_is_not_at_hand_is_unknown_not_passed(chain):
+    report = Audit(chain, {}).run("tables/t.csv")
+    assert [f.status for f in report.findings if f.code == "raw"] == ["unknown"]
+    assert report.exit_code() == 1
+
+
+def test_one_cell_is_traced_to_the_scans(chain):
+    trace = Audit(chain, {}).trace("tables/t.csv", "M3AE", "L2")
+    assert trace["cell"]["measurement"] == "runs/m.json"
+    assert [step["command"] for step in trace["chain"]] == ["measure", "preprocess"]
+    assert trace["chain"][1]["raw_scans"] == 1
+    assert trace["chain"][0]["seeds"] == {"seed": 0}
+    json.dumps(trace)
+    with pytest.raises(AuditError, match="no cell 'M3AE,L3'"):
+        Audit(chain, {}).trace("tables/t.csv", "M3AE", "L3")
+
+
+def test_what_is_not_there_is_an_error_that_helps(chain, tmp_path):
+    with pytest.raises(AuditError, match="no such file and no record"):
+        run(chain, "tables/x.csv")
+    with pytest.raises(AuditError, match="no records"):
+        Audit(tmp_path / "nowhere", {})
+
+
+def test_a_command_that_fails_leaves_no_record(tmp_path):
+    with (
+        pytest.raises(RuntimeError),
+        recording("table", out=tmp_path / "t.csv", parameters={}),
+    ):
+        raise RuntimeError
+    assert not (tmp_path / "provenance").exists()

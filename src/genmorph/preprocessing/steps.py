@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from genmorph.validation import Options
+from genmorph.errors import ConfigError, did_you_mean
+from genmorph.validation import Options, validate
 
 Vector = tuple[float, float, float]
 
@@ -28,6 +30,9 @@ class BrainExtraction(Options):
 
     step: Literal["brain_extraction"] = "brain_extraction"
     method: Literal["deepbet"] = Field("deepbet", description="network whose weights pip brings")
+    network_voxels: int = Field(
+        256, ge=128, description="edge of the network's input; 256 is deepbet's own"
+    )
     least_ml: float = Field(600.0, description="a smaller brain is a failed scan")
     most_ml: float = Field(2400.0, description="a larger brain is a failed scan")
 
@@ -39,13 +44,13 @@ class AffineRegistration(Options):
     resolution_mm: float = Field(2.0, gt=0, description="voxel size of the finest level")
     shrink_factors: tuple[int, ...] = Field((4, 2, 1))
     smoothing_mm: tuple[float, ...] = Field((4.0, 2.0, 0.0))
-    sampling_fraction: float = Field(0.25, gt=0, le=1, description="of voxels, drawn with a seed")
+    sampling_fraction: float = Field(0.1, gt=0, le=1, description="of voxels, drawn with a seed")
     iterations: int = Field(100, ge=1, description="most, per level")
     seed: int = Field(1, ge=1)
     least_scale: float = Field(0.4, description="smallest plausible volume scaling")
     most_scale: float = Field(2.5, description="largest plausible volume scaling")
     least_correlation: float = Field(
-        0.5, description="with the template inside the brain; below it the scan has failed"
+        0.3, description="with the template inside the brain; below it the scan has failed"
     )
 
 
@@ -103,10 +108,20 @@ class Recipe(Options):
         """Options of a step; None when the recipe does without it."""
         return next((step for step in self.steps if step.step == name), None)
 
-    def on_grid(self, grid: tuple[int, int, int]) -> Recipe:
-        """The same recipe on another grid over the same field of view."""
+    def altered(self, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
+        """The same recipe with other values: `{step: {option: value}}`.
+
+        Raises
+        ------
+        ConfigError
+            When a step or an option does not exist, or its value is wrong.
+        """
+        for name in changes:
+            if self.step(name) is None:
+                known = did_you_mean(name, (step.step for step in self.steps))
+                raise ConfigError(f"recipe: no step '{name}'; {known}")
         steps = tuple(
-            step.model_copy(update={"grid": tuple(grid)}) if step.step == "resample" else step
+            validate(type(step), step.model_dump() | dict(changes.get(step.step, {})), step.step)
             for step in self.steps
         )
         return self.model_copy(update={"steps": steps})

@@ -30,6 +30,7 @@ class ScaleSpec(Options):
     """What a scale changes in a study."""
 
     grid: tuple[int, int, int] = Field(description="voxels of a preprocessed volume")
+    recipe: dict[str, dict[str, Any]] = Field({}, description="{step: {option: value}}")
     samples: int | None = Field(None, description="volumes to sample; null: as many as test scans")
     models: dict[str, dict[str, Any]] = Field({}, description="{model: {key: value}}")
 
@@ -148,7 +149,9 @@ def resolve_study(name: str, config: Config) -> Study:
         name=name,
         spec=spec,
         cohort=roles.cohort,
-        recipe=spec.recipe.on_grid(scale.grid).model_dump(mode="json"),
+        recipe=spec.recipe.altered(
+            merge(scale.recipe, {"resample": {"grid": scale.grid}})
+        ).model_dump(mode="json"),
         grid=scale.grid,
         samples=scale.samples,
         models=models,

@@ -63,6 +63,8 @@ class Template:
         Velocities (mm) on `field_grid()` for a unit logarithmic change of volume.
     shape_velocities : ndarray `[modes, 3, x, y, z]`
         Modes of head shape, unit standard deviation of each component (mm).
+    window : ndarray
+        One in the head, falling to zero at the faces of the field grid, where nothing may move.
     """
 
     gray: np.ndarray
@@ -81,6 +83,7 @@ class Template:
     cortex_velocity: np.ndarray
     medial_temporal_velocity: np.ndarray
     shape_velocities: np.ndarray
+    window: np.ndarray
 
     def save(self, folder: Path) -> None:
         """Write each array as `.npy`, for worker processes to map into memory."""
@@ -238,7 +241,7 @@ def _regions(native: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     x, y, z = axes
     side = ellipsoid([np.abs(x), y, z], MEDIAL_TEMPORAL_CENTRE_MM, MEDIAL_TEMPORAL_RADII_MM)
     density = np.where(white > 0.85, np.exp(-away_mm / 7.0) * (away_mm > 2.0), 0.0)
-    density = density * (z > -10.0)
+    density = density * (z > -10.0) * (np.abs(x) > 12.0)  # neither brainstem nor corpus callosum
     return {
         "outer_cortex": (outer * cortex).astype(np.float32),
         "inner_cortex": (inner * cortex).astype(np.float32),
@@ -299,6 +302,7 @@ def _velocities(
         ),
         "medial_temporal_velocity": velocity(gray * temporal, near_temporal, 2.5),
         "shape_velocities": _shape_velocities() * window,
+        "window": window,
     }
 
 

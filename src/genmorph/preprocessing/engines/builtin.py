@@ -12,7 +12,12 @@ import numpy as np
 
 from genmorph.errors import ScanError
 from genmorph.preprocessing.raw import Image
-from genmorph.preprocessing.steps import AffineRegistration, BiasCorrection, Resample
+from genmorph.preprocessing.steps import (
+    AffineRegistration,
+    BiasCorrection,
+    BrainExtraction,
+    Resample,
+)
 
 # world axes of NIfTI (RAS+) and of ITK (LPS+)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -65,12 +70,12 @@ def correct_bias(image: Image, mask: np.ndarray | None, options: BiasCorrection)
 
 @functools.cache
 def _deepbet() -> Any:
-    from deepbet.bet import BrainExtraction
+    from deepbet import bet
 
-    return BrainExtraction(no_gpu=True)
+    return bet.BrainExtraction(no_gpu=True)
 
 
-def extract_brain(image: Image) -> np.ndarray:
+def extract_brain(image: Image, options: BrainExtraction) -> np.ndarray:
     """Brain mask by deepbet (Fisch 2024), whose weights come with its package.
 
     Returns
@@ -82,9 +87,9 @@ def extract_brain(image: Image) -> np.ndarray:
     ScanError
         When no brain is found.
     """
-    network = _deepbet()
+    network, shape = _deepbet(), (options.network_voxels,) * 3
     try:
-        mask = network.postprocess(network.run_model(image.data.copy()) > 0.5)
+        mask = network.postprocess(network.run_model(image.data.copy(), shape=shape) > 0.5)
     except (AssertionError, RuntimeError, IndexError) as error:
         raise ScanError(f"brain extraction found no brain ({error})") from None
     return np.asarray(mask, dtype=bool)

@@ -1,0 +1,155 @@
+"""One visit from its seed: image and truth, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genmorph.cohorts.simulate.anatomy import FIELD_SPACING_MM, Template, field_grid
+from genmorph.cohorts.simulate.grids import Grid
+from genmorph.cohorts.simulate.person import Anatomy, Visit, anatomy_of, contrast_of
+from genmorph.cohorts.simulate.scanner import (
+    Acquisition,
+    acquire,
+    bias_field,
+    draw_acquisition,
+    ideal_signal,
+    scanner_grid,
+    template_from_scanner,
+    template_indices,
+)
+from genmorph.cohorts.simulate.tissue import (
+    Tissues,
+    draw_lesions,
+    lesion_map,
+    make_tissues,
+    patch_field,
+)
+from genmorph.cohorts.simulate.warp import (
+    checked_minimum_jacobian,
+    exponential,
+    random_velocity,
+)
+from genmorph.seeds import derive_seed
+
+OWN_CORRELATION_MM = 18.0  # of the part of a person's shape that no population mode holds
+OWN_AMPLITUDE_MM = 1.0
+
+
+@dataclass(frozen=True)
+class SimulatedScan:
+    """What one visit gives.
+
+    Attributes
+    ----------
+    visit : Visit
+    grid : Grid
+        The scanner's voxels; `grid.affine` is the image's.
+    image : ndarray `[x, y, z]`, int16
+    tissues : Tissues
+    acquisition : Acquisition
+    parameters : dict
+        Numbers the visit was made from, flat, for the truth table.
+    """
+
+    visit: Visit
+    grid: Grid
+    image: np.ndarray
+    tissues: Tissues
+    acquisition: Acquisition
+    parameters: dict[str, Any]
+
+
+def simulate_scan(
+    template: Template, visit: Visit, *, seed: int, resolution_mm: float
+) -> SimulatedScan:
+    """Make one visit's image and truth.
+
+    Raises
+    ------
+    GenmorphError
+        When the person's warp folds.
+    """
+    person = visit.participant_id
+    anatomy, contrast = anatomy_of(visit, seed), contrast_of(visit, seed)
+    acquisition = draw_acquisition(_generator(seed, visit.scan_id, "acquisition"))
+    grid = scanner_grid(resolution_mm)
+
+    velocity = person_velocity(template, anatomy, _generator(seed, person, "shape"))
+    displacement = exponential(-velocity, FIELD_SPACING_MM)  # person to template: what sampling asks
+    jacobian = checked_minimum_jacobian(displacement, FIELD_SPACING_MM, visit.scan_id)
+    matrix = template_from_scanner(anatomy, acquisition)
+    indices = template_indices(grid, matrix, displacement, resolution_mm)
+
+    lesions = draw_lesions(
+        template,
+        _generator(seed, person, "lesions"),
+        age_years=visit.age_years,
+        ill=visit.diagnosis == "AD",
+    )
+    tissues = make_tissues(
+        template,
+        indices,
+        resolution_mm=resolution_mm,
+        cortex_scale=float(np.sqrt(anatomy.cortex_scale)),  # the warp does the other half
+        patches=patch_field(_generator(seed, person, "patches")),
+        lesions=lesion_map(lesions),
+    )
+    signal = ideal_signal(template, indices, tissues, anatomy, contrast, resolution_mm)
+    bias = bias_field(_generator(seed, visit.scan_id, "bias"), grid, acquisition.bias_amplitude)
+    noise = _generator(seed, visit.scan_id, "noise", repr(resolution_mm))
+    image = acquire(signal, bias, acquisition, noise)
+
+    size = anatomy.head_scale
+    parameters = {
+        "head_scale_x": size[0],
+        "head_scale_y": size[1],
+        "head_scale_z": size[2],
+        "ventricle_scale": anatomy.ventricle_scale,
+        "cortex_scale": anatomy.cortex_scale,
+        "medial_temporal_scale": anatomy.medial_temporal_scale,
+        "minimum_jacobian": jacobian,
+        "gray_signal": contrast.gray,
+        "csf_signal": contrast.csf,
+        "lesion_signal": contrast.lesion,
+        "lesion_count": len(lesions.depths),
+        "noise_fraction": acquisition.noise,
+        "bias_amplitude": acquisition.bias_amplitude,
+        "fluid_mm": anatomy.layers.fluid_mm,
+        "skull_mm": anatomy.layers.skull_mm,
+        "scalp_mm": anatomy.layers.scalp_mm,
+    }
+    for axis, turn, shift in zip(
+        "xyz", acquisition.rotation_degrees, acquisition.translation_mm, strict=True
+    ):
+        parameters[f"rotation_{axis}_degrees"] = turn
+        parameters[f"translation_{axis}_mm"] = shift
+    return SimulatedScan(visit, grid, image, tissues, acquisition, parameters)
+
+
+def person_velocity(
+    template: Template, anatomy: Anatomy, rng: np.random.Generator
+) -> np.ndarray:
+    """Stationary velocity `[3, x, y, z]` (mm) that takes the template to the person.
+
+    A few modes shared by the population (ventricles, cortex, medial temporal lobe, head shape),
+    and a smaller random part of the person's own.
+    """
+    velocity = random_velocity(
+        rng, field_grid(), correlation_mm=OWN_CORRELATION_MM, amplitude_mm=OWN_AMPLITUDE_MM
+    )
+    velocity *= template.window
+    velocity += np.float32(np.log(anatomy.ventricle_scale)) * template.ventricle_velocity
+    velocity += np.float32(0.5 * np.log(anatomy.cortex_scale)) * template.cortex_velocity
+    velocity += (
+        np.float32(np.log(anatomy.medial_temporal_scale)) * template.medial_temporal_velocity
+    )
+    for weight, mode in zip(anatomy.shape, template.shape_velocities, strict=True):
+        velocity += np.float32(weight) * mode
+    return velocity
+
+
+def _generator(seed: int, *use: str) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(seed, "simulate", *use))

@@ -1,0 +1,171 @@
+"""Tissue maps of one person: what the warp moves, and what no warp of the template explains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genmorph.cohorts.simulate.anatomy import Template, field_grid, region_grid
+from genmorph.cohorts.simulate.warp import smooth_noise
+
+PATCH_SIGMA_MM = 8.0
+PATCH_THRESHOLD = 1.2  # standard deviations of the patch field
+PATCH_STRENGTH = 0.8  # fraction of the band that changes class at a patch's middle
+FIRST_LESION_YEARS = 40.0
+LESIONS_AT_80_YEARS = 14.0
+
+
+@dataclass(frozen=True)
+class Tissues:
+    """Fractions of each voxel; inside `brain` gray + white + csf = 1, outside all are 0.
+
+    Attributes
+    ----------
+    gray, white, csf : ndarray `[x, y, z]`, float32
+    lesion : ndarray
+        Fraction taken by lesions; they are part of `white`.
+    ventricles : ndarray
+        Fraction of ventricular CSF, part of `csf`.
+    medial_temporal : ndarray
+        Fraction of medial temporal gray matter, part of `gray`.
+    brain : ndarray of bool
+    gray_to_csf_ml, gray_to_white_ml : float
+        Volume whose class was changed along the cortex.
+    """
+
+    gray: np.ndarray
+    white: np.ndarray
+    csf: np.ndarray
+    lesion: np.ndarray
+    ventricles: np.ndarray
+    medial_temporal: np.ndarray
+    brain: np.ndarray
+    gray_to_csf_ml: float
+    gray_to_white_ml: float
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Focal lesions of one visit: `centres_mm` `[n, 3]` in the template, `sigmas_mm`, `depths`."""
+
+    centres_mm: np.ndarray
+    sigmas_mm: np.ndarray
+    depths: np.ndarray
+
+
+def draw_lesions(
+    template: Template, rng: np.random.Generator, *, age_years: float, ill: bool
+) -> Lesions:
+    """Lesions present at an age: the number grows with the square of the years after forty.
+
+    One generator gives a person the same lesions at every visit: later ones only add to them and
+    grow.
+    """
+    burden = float(np.exp(0.5 * rng.standard_normal())) * (1.25 if ill else 1.0)
+    horizon = 60.0  # years after the first possible lesion
+    expected = LESIONS_AT_80_YEARS * burden * (horizon / 40.0) ** 2
+    total = int(rng.poisson(min(expected, 200.0)))
+    onset = FIRST_LESION_YEARS + horizon * np.sqrt(rng.random(total))
+    cumulative = np.cumsum(np.asarray(template.lesion_density).ravel())
+    places = np.searchsorted(cumulative, rng.random(total) * cumulative[-1])
+    grid = region_grid()
+    voxels = np.stack(np.unravel_index(places, grid.shape), axis=-1)
+    centres = voxels * grid.spacing_mm + np.asarray(grid.origin_mm)
+    centres = centres + rng.uniform(-1.0, 1.0, (total, 3))
+    size = np.clip(1.7 * np.exp(0.35 * rng.standard_normal(total)), 1.0, 3.5)
+    depths = rng.uniform(0.6, 1.0, total)
+    present = onset < age_years
+    growth = np.minimum(0.6 + (age_years - onset[present]) / 20.0, 1.4)
+    return Lesions(centres[present], size[present] * growth, depths[present])
+
+
+def lesion_map(lesions: Lesions) -> np.ndarray:
+    """Fraction of each voxel of the region grid taken by lesions; overlapping ones do not add."""
+    grid = region_grid()
+    spared = np.ones(grid.shape, np.float32)
+    for centre, sigma, depth in zip(
+        lesions.centres_mm, lesions.sigmas_mm, lesions.depths, strict=True
+    ):
+        middle = (centre - grid.origin_mm) / grid.spacing_mm
+        reach = 3.5 * sigma / grid.spacing_mm
+        low = np.maximum(np.floor(middle - reach), 0).astype(int)
+        high = np.minimum(np.ceil(middle + reach) + 1, grid.shape).astype(int)
+        square = 0.0
+        for axis in range(3):
+            line = (np.arange(low[axis], high[axis]) - middle[axis]) * grid.spacing_mm / sigma
+            square = square + line.reshape([-1 if other == axis else 1 for other in range(3)]) ** 2
+        # flatter than a Gaussian: a focus with a soft edge
+        blob = depth * np.exp(-0.5 * (square / 2.0) ** 2)
+        spared[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] *= 1.0 - blob
+    return 1.0 - spared
+
+
+def patch_field(rng: np.random.Generator) -> np.ndarray:
+    """A smooth random field on the field grid, unit variance; its tails choose cortical patches."""
+    grid = field_grid()
+    return smooth_noise(rng, grid.shape, PATCH_SIGMA_MM / grid.spacing_mm)
+
+
+def make_tissues(
+    template: Template,
+    indices: dict[str, np.ndarray],
+    *,
+    resolution_mm: float,
+    cortex_scale: float,
+    patches: np.ndarray,
+    lesions: np.ndarray,
+) -> Tissues:
+    """Sample the template at a person's voxels, then change tissue classes along the cortex.
+
+    Parameters
+    ----------
+    indices : dict of ndarray `[3, x, y, z]`
+        Fractional indices of the scanner's voxels in the grids 'tissue', 'region' and 'field'.
+    resolution_mm : float
+        Voxel size of the scanner.
+    cortex_scale : float
+        Below one, cortex next to CSF becomes CSF in that proportion; above one, the other way.
+    patches : ndarray
+        From `patch_field`: its upper tail thins the cortex from outside, its lower tail from
+        inside.
+    lesions : ndarray
+        From `lesion_map`.
+    """
+    from genmorph.cohorts.simulate.grids import sample_at
+
+    def sample(volume: np.ndarray, grid: str) -> np.ndarray:
+        return sample_at(volume, indices[grid], outside=0.0)
+
+    brain = sample(template.brain, "tissue") > 0.5
+    gray = np.where(brain, sample(template.gray, "tissue"), 0.0)
+    white = np.where(brain, sample(template.white, "tissue"), 0.0)
+    excess = np.maximum(gray + white, 1.0)
+    gray, white = gray / excess, white / excess
+    csf = np.where(brain, 1.0 - gray - white, 0.0)
+
+    field = sample(patches, "field")
+    outer, inner = (
+        sample(region, "region") for region in (template.outer_cortex, template.inner_cortex)
+    )
+    thinned = PATCH_STRENGTH * np.clip((field - PATCH_THRESHOLD) / 0.6, 0.0, 1.0)
+    whitened = PATCH_STRENGTH * np.clip((-field - PATCH_THRESHOLD) / 0.6, 0.0, 1.0)
+    lost = gray * outer * np.clip(thinned + max(1.0 - cortex_scale, 0.0), 0.0, 1.0)
+    gained = csf * outer * max(cortex_scale - 1.0, 0.0)
+    turned = gray * inner * whitened
+    gray = gray - lost - turned + gained
+    white = white + turned
+    csf = np.where(brain, 1.0 - gray - white, 0.0)
+    csf = np.clip(csf, 0.0, 1.0)
+    voxel_ml = resolution_mm**3 / 1000.0
+    return Tissues(
+        gray=gray.astype(np.float32),
+        white=white.astype(np.float32),
+        csf=csf.astype(np.float32),
+        lesion=(white * sample(lesions, "region")).astype(np.float32),
+        ventricles=(csf * sample(template.ventricles, "region")).astype(np.float32),
+        medial_temporal=(gray * sample(template.medial_temporal, "region")).astype(np.float32),
+        brain=brain,
+        gray_to_csf_ml=float((lost - gained).sum(dtype=np.float64) * voxel_ml),
+        gray_to_white_ml=float(turned.sum(dtype=np.float64) * voxel_ml),
+    )

@@ -1,0 +1,1 @@
+"""Training: one loop, its schedules, its checkpoints. It knows no model by name."""

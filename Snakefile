@@ -1,9 +1,9 @@
 """GenMorph: raw scans in, the figures and tables of five papers out.
 
-    snakemake --profile profiles/local all                      everything
-    snakemake --profile profiles/local results/tables/m3ae_table1.csv
-    snakemake --profile slurm all                               the same on a cluster
-    snakemake --list-target-rules                               what can be asked for
+snakemake --profile profiles/local all                      everything
+snakemake --profile profiles/local results/tables/m3ae_table1.csv
+snakemake --profile slurm all                               the same on a cluster
+snakemake --list-target-rules                               what can be asked for
 """
 
 import fcntl
@@ -73,7 +73,9 @@ onstart:
     try:
         fcntl.flock(workflow_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise WorkflowError(f"another workflow is running on '{paths.root}'; wait, or stop it")
+        raise WorkflowError(
+            f"another workflow is running on '{paths.root}'; wait, or stop it"
+        )
     plan.write_resolved()
 
 

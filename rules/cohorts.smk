@@ -5,9 +5,6 @@ rule simulate_cohort:
     """Make a raw cohort of whole heads with known anatomy."""
     output:
         tree=directory(paths.raw),
-    params:
-        arguments=lambda w: plan.simulation(w.cohort),
-        code=plan.code("simulate"),
     log:
         paths.log("simulate_cohort", "{cohort}"),
     benchmark:
@@ -18,6 +15,9 @@ rule simulate_cohort:
     resources:
         mem_mb=lambda w, threads, attempt: 1500 * threads * attempt,
         runtime=lambda w, attempt: 240 * attempt,
+    params:
+        arguments=lambda w: plan.simulation(w.cohort),
+        code=plan.code("simulate"),
     shell:
         "genmorph simulate {params.arguments} --workers {threads} --out {output.tree} > {log} 2>&1"
 
@@ -30,12 +30,6 @@ checkpoint ingest_cohort:
         manifest=paths.manifest,
         participants=paths.participants,
         description=paths.cohort_description,
-    params:
-        root=lambda w: plan.config.cohort_root(w.cohort),
-        folder=paths.cohort,
-        listing=lambda w: plan.raw_listing(w.cohort),
-        parameters=lambda w: plan.json("ingest", w.cohort),
-        code=plan.code("ingest"),
     log:
         paths.log("ingest_cohort", "{cohort}"),
     benchmark:
@@ -46,6 +40,12 @@ checkpoint ingest_cohort:
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=lambda w, attempt: 30 * attempt,
+    params:
+        root=lambda w: plan.config.cohort_root(w.cohort),
+        folder=paths.cohort,
+        listing=lambda w: plan.raw_listing(w.cohort),
+        parameters=lambda w: plan.json("ingest", w.cohort),
+        code=plan.code("ingest"),
     shell:
         "genmorph ingest --root {params.root:q} --parameters {params.parameters:q}"
         " --out {params.folder} > {log} 2>&1"

@@ -11,20 +11,26 @@ rule measure_run:
         weights=plan.feature_weights,
     output:
         measurement=paths.measurement,
-    params:
-        weights=lambda w, input: f"--feature-weights {input.weights}" if input.weights else "",
-        parameters=lambda w: plan.json("measure", w.study, w.measure),
-        code=plan.code("measure"),
     log:
-        paths.log("measure_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"),
+        paths.log(
+            "measure_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
+        ),
     benchmark:
-        paths.benchmark("measure_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}")
+        paths.benchmark(
+            "measure_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
+        )
     conda:
         "../envs/genmorph.yaml"
     threads: plan.config.compute.threads
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
         runtime=lambda w, attempt: 240 * attempt,
+    params:
+        weights=lambda w, input: (
+            f"--feature-weights {input.weights}" if input.weights else ""
+        ),
+        parameters=lambda w: plan.json("measure", w.study, w.measure),
+        code=plan.code("measure"),
     shell:
         "genmorph measure --generated {input.generated} --reference {input.reference}"
         " --manifest {input.manifest} --participants {input.participants} {params.weights}"

@@ -11,10 +11,6 @@ rule train_model:
         weights=paths.checkpoint,
         metrics=paths.training_metrics,
         summary=paths.training_summary,
-    params:
-        state=paths.state,
-        parameters=lambda w: plan.json("train", w.study, w.model),
-        code=lambda w: plan.code("train", w.study, w.model),
     log:
         paths.log("train_model", "{study}-{model}-{cohort}-{population}-{seed}"),
     benchmark:
@@ -23,9 +19,13 @@ rule train_model:
         "../envs/genmorph.yaml"
     threads: plan.config.compute.training_threads
     resources:
+        **plan.gpu_resources,
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 1440 * attempt,
-        **plan.gpu_resources,
+    params:
+        state=paths.state,
+        parameters=lambda w: plan.json("train", w.study, w.model),
+        code=lambda w: plan.code("train", w.study, w.model),
     shell:
         "genmorph train --index {input.index} --manifest {input.manifest}"
         " --participants {input.participants} --state {params.state} --seed {wildcards.seed}"
@@ -44,10 +44,6 @@ rule sample_run:
         index=f"{paths.samples}/index.tsv",
         description=f"{paths.samples}/store.json",
         array=directory(f"{paths.samples}/shard-0000.zarr"),
-    params:
-        weights=lambda w, input: f"--checkpoint {input.weights}" if input.weights else "",
-        parameters=lambda w: plan.json("sample", w.study, w.model),
-        code=lambda w: plan.code("sample", w.study, w.model),
     log:
         paths.log("sample_run", "{study}-{model}-{cohort}-{population}-{seed}"),
     benchmark:
@@ -56,9 +52,15 @@ rule sample_run:
         "../envs/genmorph.yaml"
     threads: plan.config.compute.threads
     resources:
+        **plan.gpu_resources,
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 240 * attempt,
-        **plan.gpu_resources,
+    params:
+        weights=lambda w, input: (
+            f"--checkpoint {input.weights}" if input.weights else ""
+        ),
+        parameters=lambda w: plan.json("sample", w.study, w.model),
+        code=lambda w: plan.code("sample", w.study, w.model),
     shell:
         "genmorph sample {params.weights} --index {input.index} --manifest {input.manifest}"
         " --participants {input.participants} --cohort {wildcards.cohort}"
@@ -78,21 +80,25 @@ rule reconstruct_run:
         index=f"{paths.reconstructions}/index.tsv",
         description=f"{paths.reconstructions}/store.json",
         array=directory(f"{paths.reconstructions}/shard-0000.zarr"),
-    params:
-        weights=lambda w, input: f"--checkpoint {input.weights}" if input.weights else "",
-        parameters=lambda w: plan.json("reconstruct", w.study, w.model),
-        code=lambda w: plan.code("reconstruct", w.study, w.model),
     log:
         paths.log("reconstruct_run", "{study}-{model}-{cohort}-{population}-{seed}"),
     benchmark:
-        paths.benchmark("reconstruct_run", "{study}-{model}-{cohort}-{population}-{seed}")
+        paths.benchmark(
+            "reconstruct_run", "{study}-{model}-{cohort}-{population}-{seed}"
+        )
     conda:
         "../envs/genmorph.yaml"
     threads: plan.config.compute.threads
     resources:
+        **plan.gpu_resources,
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 240 * attempt,
-        **plan.gpu_resources,
+    params:
+        weights=lambda w, input: (
+            f"--checkpoint {input.weights}" if input.weights else ""
+        ),
+        parameters=lambda w: plan.json("reconstruct", w.study, w.model),
+        code=lambda w: plan.code("reconstruct", w.study, w.model),
     shell:
         "genmorph reconstruct {params.weights} --index {input.index} --manifest {input.manifest}"
         " --participants {input.participants} --cohort {wildcards.cohort}"

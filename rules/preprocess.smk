@@ -9,11 +9,6 @@ rule preprocess_shard:
         array=directory(paths.shard_array),
         table=paths.shard_table,
         mosaics=directory(paths.shard_mosaics),
-    params:
-        root=lambda w: plan.config.cohort_root(w.cohort),
-        rows=lambda w: plan.shard_rows(w.cohort, w.shard),
-        parameters=lambda w: plan.json("preprocess", w.recipe),
-        code=plan.code("preprocess"),
     log:
         paths.log("preprocess_shard", "{cohort}-{recipe}-{shard}"),
     benchmark:
@@ -24,6 +19,11 @@ rule preprocess_shard:
     resources:
         mem_mb=lambda w, threads, attempt: 3000 * threads * attempt,
         runtime=lambda w, attempt: 240 * attempt,
+    params:
+        root=lambda w: plan.config.cohort_root(w.cohort),
+        rows=lambda w: plan.shard_rows(w.cohort, w.shard),
+        parameters=lambda w: plan.json("preprocess", w.recipe),
+        code=plan.code("preprocess"),
     shell:
         "genmorph preprocess --manifest {input.manifest} --shard {wildcards.shard}"
         " --cohort {wildcards.cohort} --root {params.root:q} --parameters {params.parameters:q}"
@@ -35,16 +35,15 @@ rule index_store:
     """Gather the shards of a cohort into one store; stop when too many scans failed."""
     input:
         tables=lambda w: plan.shard_tables(
-            checkpoints.ingest_cohort.get(cohort=w.cohort).output.manifest, w.cohort, w.recipe
+            checkpoints.ingest_cohort.get(cohort=w.cohort).output.manifest,
+            w.cohort,
+            w.recipe,
         ),
         description=paths.cohort_description,
     output:
         index=paths.index,
         description=paths.store_description,
         status=paths.status,
-    params:
-        parameters=lambda w: plan.json("index", w.recipe),
-        code=plan.code("index"),
     log:
         paths.log("index_store", "{cohort}-{recipe}"),
     benchmark:
@@ -55,6 +54,9 @@ rule index_store:
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
         runtime=lambda w, attempt: 10 * attempt,
+    params:
+        parameters=lambda w: plan.json("index", w.recipe),
+        code=plan.code("index"),
     shell:
         "genmorph index {input.tables} --cohort-description {input.description}"
         " --parameters {params.parameters:q} --out {output.index} > {log} 2>&1"

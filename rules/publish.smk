@@ -10,9 +10,6 @@ rule make_table:
         cells=paths.table.replace(".csv", "_cells.csv"),
         markdown=paths.table.replace(".csv", ".md"),
         latex=paths.table.replace(".csv", ".tex"),
-    params:
-        parameters=lambda w: plan.json("table", w.study, w.table),
-        code=lambda w: plan.code("table", w.study, w.table),
     log:
         paths.log("make_table", "{study}-{table}"),
     benchmark:
@@ -23,6 +20,9 @@ rule make_table:
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
         runtime=lambda w, attempt: 10 * attempt,
+    params:
+        parameters=lambda w: plan.json("table", w.study, w.table),
+        code=lambda w: plan.code("table", w.study, w.table),
     shell:
         "genmorph table {input} --parameters {params.parameters:q} --out {output.csv}"
         " > {log} 2>&1"
@@ -35,10 +35,6 @@ rule make_figure:
     output:
         png=paths.figure,
         svg=paths.figure.replace(".png", ".svg"),
-    params:
-        modules=lambda w: plan.figure_modules(w.study, w.figure),
-        parameters=lambda w: plan.json("figure", w.study, w.figure),
-        code=lambda w: plan.code("figure", w.study, w.figure),
     log:
         paths.log("make_figure", "{study}-{figure}"),
     benchmark:
@@ -49,6 +45,10 @@ rule make_figure:
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
         runtime=lambda w, attempt: 30 * attempt,
+    params:
+        modules=lambda w: plan.figure_modules(w.study, w.figure),
+        parameters=lambda w: plan.json("figure", w.study, w.figure),
+        code=lambda w: plan.code("figure", w.study, w.figure),
     shell:
         "genmorph figure {input} {params.modules} --threads {plan.config.compute.threads}"
         " --parameters {params.parameters:q} --out {output.png} > {log} 2>&1"

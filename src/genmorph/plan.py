@@ -165,7 +165,7 @@ class Plan:
             "population": room.spec.populations[POPULATION],
             **room.spec.measures[measure],
         }
-        if room.spec.measures[measure].get("on") == "samples":
+        if room.spec.measures[measure].get("store") == "samples":
             parameters["extractor"] = self.config.features.extractor
         return parameters
 
@@ -238,7 +238,7 @@ class Plan:
 
     def measured_store(self, study: str, model: str, seed: str, measure: str) -> str:
         """Index of the samples or reconstructions that a measure looks at."""
-        store = self.study(study).spec.measures[measure]["on"]
+        store = self.study(study).spec.measures[measure]["store"]
         folder = self.paths.fill(store, **self.run_words(study, model, int(seed)))
         return str(folder / "index.tsv")
 
@@ -296,7 +296,7 @@ class Plan:
         room = self.study(study)
         files = []
         for measure in room.spec.tables[table].measures:
-            store = room.spec.measures[measure]["on"]
+            store = room.spec.measures[measure]["store"]
             runs = [*room.models, *(name for name in room.spec.references if gives(name, store))]
             for model in runs:
                 for seed in self.config.seeds:

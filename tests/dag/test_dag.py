@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-PROJECT = Path(__file__).parents[2]
-
-
-def snakemake(*words: str, folder: Path = PROJECT, **environment: str):
-    command = [sys.executable, "-m", "snakemake", "--nolock", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=os.environ | environment
-    )
+from conftest import PROJECT, copy_project
+from conftest import run_snakemake as snakemake
 
 
 @pytest.fixture
 def project(tmp_path):
     """A checkout without results."""
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    folder = tmp_path / "project"
-    for name in files:
-        source = PROJECT / name
-        if source.is_file() and not name.startswith("results/"):
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target, follow_symlinks=False)
-        elif source.is_symlink():
-            (folder / name).symlink_to(os.readlink(source))
-    return folder
+    return copy_project(tmp_path / "project")
 
 
 def test_slurm_is_a_link_to_its_profile():
@@ -50,21 +25,19 @@ def test_slurm_is_a_link_to_its_profile():
 @pytest.mark.parametrize("profile", ["profiles/local", "slurm"])
 def test_a_fresh_clone_shows_the_plan(project, profile):
     done = snakemake("--profile", profile, "-n", "--", "all", folder=project)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.text
     for rule in ("simulate_cohort", "ingest_cohort", "train_model", "make_table", "make_figure"):
-        assert rule in done.stdout + done.stderr
+        assert rule in done.text
     assert not (project / "results").exists()
 
 
 def test_targets_read_as_a_table_of_contents():
     done = snakemake("--list-target-rules")
     assert done.returncode == 0
-    assert {"all", "tables", "figures", "m3ae"} <= set(done.stdout.split())
+    assert {"all", "tables", "figures", "m3ae"} <= set(done.text.split())
 
 
 def test_every_rule_has_a_docstring_log_benchmark_and_conda():
-    import re
-
     for file in [PROJECT / "Snakefile", *(PROJECT / "rules").glob("*.smk")]:
         text = file.read_text()
         for block in re.split(r"^(?:rule|checkpoint) ", text, flags=re.M)[1:]:
@@ -89,8 +62,8 @@ def test_every_rule_has_a_docstring_log_benchmark_and_conda():
 def test_a_typo_is_an_error_that_helps(words, message):
     done = snakemake("-n", "all", *words)
     assert done.returncode != 0
-    assert message in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    assert message in done.text
+    assert "Traceback" not in done.text
 
 
 def test_a_missing_root_is_named_when_its_cohort_is_read(project, tmp_path):
@@ -128,14 +101,15 @@ def test_a_sixth_paper_is_one_folder(project):
     room = project / "src/genmorph/studies/toy"
     shutil.copytree(project / "src/genmorph/studies/m3ae", room)
     spec = (room / "spec.yaml").read_text()
-    (room / "spec.yaml").write_text(spec.replace("  m3ae:\n    architecture", "  toy:\n    architecture").replace("m3ae: {channels", "toy: {channels").replace("m3ae: {epochs", "toy: {epochs").replace("model: m3ae", "model: toy"))
+    spec = re.sub(r"^  m3ae:$", "  toy:", spec, flags=re.M)
+    spec = spec.replace("      m3ae: {", "      toy: {").replace("model: m3ae", "model: toy")
+    (room / "spec.yaml").write_text(spec)
     done = snakemake(
         "-n",
         "results/tables/toy_table1.csv",
         "--config",
         "studies={m3ae: {}, toy: {}}",
         folder=project,
-        PYTHONPATH=str(project / "src"),
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "train_model" in done.stdout + done.stderr
+    assert done.returncode == 0, done.text
+    assert "train_model" in done.text

@@ -363,7 +363,9 @@ class M3AE(nn.Module):
         intensities = self.intensity_decoder(for_intensity)
         # positions need all bits of a float, whatever precision the convolutions run in
         with torch.autocast(latents.device.type, enabled=False):
-            return self._transform([v.float() for v in velocities], [a.float() for a in intensities])
+            return self._transform(
+                [v.float() for v in velocities], [a.float() for a in intensities]
+            )
 
     def _transform(self, velocities: list[Tensor], intensities: list[Tensor]) -> list[Level]:
         native = self.options.transform_resolution == "native_resolution"

@@ -161,9 +161,7 @@ def _tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
 # -- resumable states ------------------------------------------------------------------------------
 
 
-def fingerprint(
-    parameters: Mapping[str, Any], code: str, seed: int, store_digest: str
-) -> str:
+def fingerprint(parameters: Mapping[str, Any], code: str, seed: int, store_digest: str) -> str:
     """Name of the folder for the states of one training run, and of no other.
 
     Parameters
@@ -176,9 +174,7 @@ def fingerprint(
     store_digest : str
         Hash of the training store's index.
     """
-    whole = {
-        "parameters": dict(parameters), "code": code, "seed": seed, "store": store_digest
-    }
+    whole = {"parameters": dict(parameters), "code": code, "seed": seed, "store": store_digest}
     return digest(whole)[:FINGERPRINT_LENGTH]
 
 

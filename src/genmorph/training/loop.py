@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,15 +160,15 @@ def train(
 
     # processes are spawned, not started as the command again: they must not wait for its lock
     strategy = "ddp_spawn" if devices > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
+    fabric = Fabric(
+        accelerator=accelerator, devices=devices, strategy=strategy, precision=precision
+    )
     if devices == 1:
         fabric.launch()
         summary = _run_device(fabric, model, run)
     else:
         with _passed_to_children():
-            summary = fabric.launch(_run_device_safely, model, run)
-        if isinstance(summary, GenmorphError):
-            raise summary
+            summary = _unpack(fabric.launch(_run_device_safely, model, run))
         model.load_state_dict(load_state(state)[1])  # the children trained copies
     with atomic_path(metrics) as temporary:
         shutil.copyfile(state / METRICS, temporary)
@@ -177,23 +177,20 @@ def train(
 
 def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
     """Train on one of the devices of a run."""
-    import torch
-
     options, started = run.options, time.perf_counter()
     training = Volumes(run.store, run.training_ids, options.memory_gb)
     validation = Volumes(run.store, run.validation_ids, options.memory_gb)
     schedule = Schedule(options, len(training), run.seed, fabric.world_size)
 
-    optimizer = _make_optimizer(model, options)
-    found = load_state(run.state) if fabric.world_size == 1 else _load_together(fabric, run.state)
-    step, log = 0, _Log()
+    step, log, found = 0, _Log(), _load_together(fabric, run.state)
     if found is not None:
-        step, weights, moments, rest = found
-        model.load_state_dict(weights)
-        _set_moments(model, optimizer, moments)
+        model.load_state_dict(found[1])
+    wrapped, optimizer = fabric.setup(model, _make_optimizer(model, options))
+    if found is not None:  # after the weights are on their device, where the moments follow them
+        step, _, moments, rest = found
+        _set_moments(model, optimizer.optimizer, moments)
         log = _Log(**rest)
         _say(fabric, f"going on from step {step} of {schedule.steps}")
-    wrapped, optimizer = fabric.setup(model, optimizer)
     writer = _event_writer(fabric, run, step)
     earlier = log.seconds
 
@@ -296,15 +293,15 @@ def _validate(
         return {}
     model.eval()
     sums: dict[str, float] = {}
+    size = schedule.options.batch_size
     with torch.no_grad(), fabric.autocast():
-        for row in range(len(validation)):
-            volumes = torch.from_numpy(validation.batch([row])).to(fabric.device)
-            generator = _generator(run.seed, "validation", row)
-            losses = model.losses(
-                volumes, progress=schedule.progress(step), generator=generator
-            )
+        for first in range(0, len(validation), size):
+            rows = range(first, min(first + size, len(validation)))
+            volumes = torch.from_numpy(validation.batch(rows)).to(fabric.device)
+            generator = _generator(run.seed, "validation", first)
+            losses = model.losses(volumes, progress=schedule.progress(step), generator=generator)
             for term, value in {**losses, "total": sum(losses.values())}.items():
-                sums[term] = sums.get(term, 0.0) + float(value)
+                sums[term] = sums.get(term, 0.0) + float(value) * len(rows)
     return {f"validation_{term}": value / len(validation) for term, value in sums.items()}
 
 
@@ -363,22 +360,11 @@ class _Log:
         Volumes in `sums`.
     """
 
-    rows: list[dict[str, float]]
-    sums: dict[str, float]
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
     counted: int = 0
     volumes_seen: int = 0
     seconds: float = 0.0
-
-    def __init__(
-        self,
-        rows: list[dict[str, float]] | None = None,
-        sums: dict[str, float] | None = None,
-        counted: int = 0,
-        volumes_seen: int = 0,
-        seconds: float = 0.0,
-    ) -> None:
-        self.rows, self.sums = rows or [], sums or {}
-        self.counted, self.volumes_seen, self.seconds = counted, volumes_seen, seconds
 
     def add(self, terms: dict[str, float], volumes: int) -> None:
         for term, value in terms.items():
@@ -471,7 +457,7 @@ def _stop_if_not_finite(terms: dict[str, float], step: int, scans: list[str]) ->
     bad = [term for term, value in terms.items() if not math.isfinite(value)]
     if bad:
         raise TrainingError(
-            f"step {step}: {', '.join(bad)} not finite; scans {', '.join(scans)}",
+            f"step {step + 1}: {', '.join(bad)} not finite; scans {', '.join(scans)}",
             "look at these scans' mosaics; else lower learning_rate or set gradient_clip",
         )
 
@@ -548,14 +534,22 @@ def _passed_to_children() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _run_device_safely(
-    fabric: Fabric, model: GenerativeModel, run: _Run
-) -> Summary | GenmorphError:
-    """As `_run_device`, but an error for the user is a result: all devices meet the same one."""
+def _run_device_safely(fabric: Fabric, model: GenerativeModel, run: _Run) -> dict[str, Any]:
+    """As `_run_device` in plain values, which go from one process to another.
+
+    An error for the user is a result too: all devices meet the same one.
+    """
     try:
-        return _run_device(fabric, model, run)
+        return {"summary": _run_device(fabric, model, run).to_json()}
     except GenmorphError as error:
-        return error
+        return {"error": [type(error).__name__, error.message, error.cure]}
+
+
+def _unpack(result: dict[str, Any]) -> Summary:
+    if "summary" in result:
+        return Summary(**result["summary"])
+    kind, message, cure = result["error"]
+    raise (Preempted if kind == Preempted.__name__ else TrainingError)(message, cure)
 
 
 def _any_device(fabric: Fabric, flag: bool) -> bool:
@@ -563,7 +557,9 @@ def _any_device(fabric: Fabric, flag: bool) -> bool:
         return flag
     import torch
 
-    return bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
+    return bool(
+        fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0
+    )
 
 
 def _load_together(fabric: Fabric, state: Path) -> Any:

@@ -33,7 +33,7 @@ BRAINSTEM_RADII_MM = (24.0, 26.0, 40.0)
 BRAINSTEM_CENTRE_MM = (0.0, -32.0, -44.0)
 
 SHAPE_MODES = 6  # population-wide modes of head shape, symmetric
-SHAPE_CORRELATION_MM = 30.0
+SHAPE_CORRELATION_MM = 40.0
 
 
 @dataclass(frozen=True)
@@ -233,19 +233,20 @@ def _regions(native: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     core = _lateral_ventricles(csf, brain, grid)
     away_mm = distance_transform_edt(~core, sampling=REGION_SPACING_MM)
     fluid = gaussian_filter(np.where(brain > 0.5, csf, 1.0) * (away_mm > 6.0), 0.75)
-    outside_deep = np.clip((ellipsoid(axes, DEEP_GRAY_CENTRE_MM, DEEP_GRAY_RADII_MM) - 0.95) * 8, 0, 1)
-    outside_stem = np.clip((ellipsoid(axes, BRAINSTEM_CENTRE_MM, BRAINSTEM_RADII_MM) - 0.95) * 8, 0, 1)
-    cortex = (outside_deep * outside_stem).astype(np.float32)
+    deep_gray = ellipsoid(axes, DEEP_GRAY_CENTRE_MM, DEEP_GRAY_RADII_MM)
+    brainstem = ellipsoid(axes, BRAINSTEM_CENTRE_MM, BRAINSTEM_RADII_MM)
+    cortex = np.clip((np.minimum(deep_gray, brainstem) - 0.95) * 8.0, 0.0, 1.0)
     outer = np.clip(3.0 * fluid, 0.0, 1.0)
     inner = np.clip(2.0 * gaussian_filter(white, 0.75), 0.0, 1.0) * (1.0 - outer)
     x, y, z = axes
     side = ellipsoid([np.abs(x), y, z], MEDIAL_TEMPORAL_CENTRE_MM, MEDIAL_TEMPORAL_RADII_MM)
     density = np.where(white > 0.85, np.exp(-away_mm / 7.0) * (away_mm > 2.0), 0.0)
-    density = density * (z > -10.0) * (np.abs(x) > 12.0)  # neither brainstem nor corpus callosum
+    # neither brainstem nor corpus callosum
+    density = density * (z > -10.0) * (np.abs(x) > 12.0)
     return {
         "outer_cortex": (outer * cortex).astype(np.float32),
         "inner_cortex": (inner * cortex).astype(np.float32),
-        "ventricles": np.clip(1.0 - (away_mm - 3.0) / 2.0, 0.0, 1.0).astype(np.float32),
+        "ventricles": np.clip(1.0 - (away_mm - 2.5) / 2.0, 0.0, 1.0).astype(np.float32),
         "medial_temporal": np.clip((1.15 - side) / 0.3, 0.0, 1.0).astype(np.float32),
         "lesion_density": (density / density.sum()).astype(np.float64),
     }
@@ -289,14 +290,19 @@ def _velocities(
     near_temporal = outer_csf * np.clip(_blur(temporal, 10.0) * 4.0, 0.0, 1.0)
     window = _window()
 
-    def velocity(grows: np.ndarray, shrinks: np.ndarray, sigma_mm: float) -> np.ndarray:
-        balanced = _unit_growth(grows, sigma_mm)
+    def velocity(
+        grows: np.ndarray, shrinks: np.ndarray, sigma_mm: float, target: np.ndarray | None = None
+    ) -> np.ndarray:
+        balanced = _unit_growth(grows, sigma_mm, grows if target is None else target)
         other = _on_field(shrinks, sigma_mm)
         growth = balanced - other * np.float32(balanced.sum() / other.sum())
         return velocity_of_growth(growth, FIELD_SPACING_MM) * window
 
     return {
-        "ventricle_velocity": velocity(csf * ventricles, tissue * (1 - ventricles), 2.5),
+        # grown with a margin: the wall moves outwards into it and goes on growing
+        "ventricle_velocity": velocity(
+            ventricles, tissue * (1 - ventricles), 2.5, csf * ventricles
+        ),
         "cortex_velocity": velocity(
             gray * np.maximum(regions["outer_cortex"], regions["inner_cortex"]), outer_csf, 2.5
         ),
@@ -312,10 +318,10 @@ def _blur(region: np.ndarray, sigma_mm: float) -> np.ndarray:
     return gaussian_filter(region, sigma_mm / REGION_SPACING_MM)
 
 
-def _unit_growth(region: np.ndarray, sigma_mm: float) -> np.ndarray:
-    """A smoothed region, scaled so that its mean over the region itself is one."""
+def _unit_growth(region: np.ndarray, sigma_mm: float, target: np.ndarray) -> np.ndarray:
+    """A smoothed region, scaled so that its mean over `target` is one."""
     smooth = _on_field(region, sigma_mm)
-    sharp = _on_field(region, 0.5 * REGION_SPACING_MM)
+    sharp = _on_field(target, 0.5 * REGION_SPACING_MM)
     return smooth * np.float32(sharp.sum() / (smooth * sharp).sum())
 
 

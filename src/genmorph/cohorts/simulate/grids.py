@@ -24,9 +24,7 @@ class Grid:
     shape: tuple[int, int, int]
 
     @classmethod
-    def over(
-        cls, low_mm: tuple[float, ...], high_mm: tuple[float, ...], spacing_mm: float
-    ) -> Grid:
+    def over(cls, low_mm: tuple[float, ...], high_mm: tuple[float, ...], spacing_mm: float) -> Grid:
         """The smallest grid from `low_mm` that reaches `high_mm`."""
         shape = (
             int(np.ceil((high - low) / spacing_mm - 1e-9)) + 1

@@ -32,9 +32,7 @@ def inside(distance_mm: np.ndarray, voxel_mm: float) -> np.ndarray:
     return np.clip(0.5 - distance_mm / voxel_mm, 0.0, 1.0).astype(np.float32)
 
 
-def intracranial_fraction(
-    hull_mm: np.ndarray, layers: HeadLayers, voxel_mm: float
-) -> np.ndarray:
+def intracranial_fraction(hull_mm: np.ndarray, layers: HeadLayers, voxel_mm: float) -> np.ndarray:
     """Fraction of each voxel within the inner table of the skull."""
     return inside(hull_mm - layers.fluid_mm, voxel_mm)
 
@@ -65,9 +63,9 @@ def head_signal(
     skull_end = layers.fluid_mm + layers.skull_mm
     outline_mm = np.minimum(hull_mm - (skull_end + layers.scalp_mm), soft_mm)
     # below the surface: skin, fat, then muscle; scalp muscle is a thin sheet over the bone
-    fat_mm = np.where(soft_mm < hull_mm - skull_end - layers.scalp_mm, FAT_DEPTH_MM, 0.6 * layers.scalp_mm)
-    signal = np.where(face >= 0.0, face, MUSCLE).astype(np.float32)
-    signal = _blend(signal, FAT, 1.0 - inside(outline_mm + fat_mm, voxel_mm))
+    on_face = soft_mm < hull_mm - skull_end - layers.scalp_mm
+    fat_mm = np.where(on_face, FAT_DEPTH_MM, 0.6 * layers.scalp_mm)
+    signal = _blend(face, FAT, 1.0 - inside(outline_mm + fat_mm, voxel_mm))
     signal = _blend(signal, SKIN, 1.0 - inside(outline_mm + 1.2, voxel_mm))
     signal = signal * inside(outline_mm, voxel_mm)
     signal = _blend(signal, BONE, inside(hull_mm - skull_end, voxel_mm))
@@ -80,7 +78,7 @@ def _blend(signal: np.ndarray, other: float, fraction: np.ndarray) -> np.ndarray
     return signal + fraction * (np.float32(other) - signal)
 
 
-# -- maps of the template ---------------------------------------------------------------------------
+# -- maps of the template -------------------------------------------------------------------------
 
 
 def soft_tissue_distance(axes: list[np.ndarray]) -> np.ndarray:

@@ -16,6 +16,7 @@ from genmorph.seeds import derive_seed
 
 TWO_SESSIONS_FRACTION = 1.0 / 8.0
 DISEASE_FRACTION = 0.4
+SHAPE_AMPLITUDE_MM = 0.75  # of each shape mode, over people
 YOUNGEST_YEARS, YOUNGEST_DISEASE_YEARS, OLDEST_YEARS = 40.0, 58.0, 88.0
 
 
@@ -141,7 +142,7 @@ def anatomy_of(visit: Visit, seed: int) -> Anatomy:
     rng = _generator(seed, visit.participant_id, "anatomy")
     ill = visit.diagnosis == "AD"
     years = visit.age_years - 40.0
-    # atrophy goes on about twice as fast in disease; tenths of years of a second visit count
+    # in disease, atrophy goes on faster between a person's visits
     since_first = visit.age_years - visit.baseline_age_years
 
     size = (0.945 if visit.sex == "M" else 0.910) * (1.0 + 0.022 * _bounded(rng))
@@ -158,7 +159,7 @@ def anatomy_of(visit: Visit, seed: int) -> Anatomy:
         ventricle_scale=float(np.exp(ventricles)),
         cortex_scale=float(np.exp(cortex)),
         medial_temporal_scale=float(np.exp(temporal)),
-        shape=tuple(float(1.3 * _bounded(rng)) for _ in range(SHAPE_MODES)),
+        shape=tuple(float(SHAPE_AMPLITUDE_MM * _bounded(rng)) for _ in range(SHAPE_MODES)),
         layers=HeadLayers(
             fluid_mm=float(2.5 + 0.3 * _bounded(rng)),
             skull_mm=float(6.5 + 0.7 * _bounded(rng)),

@@ -35,7 +35,12 @@ from genmorph.cohorts.simulate.warp import (
 from genmorph.seeds import derive_seed
 
 OWN_CORRELATION_MM = 18.0  # of the part of a person's shape that no population mode holds
-OWN_AMPLITUDE_MM = 1.0
+OWN_AMPLITUDE_MM = 0.7
+# A wall that moves leaves the region of growth: the wanted change of ventricles needs this factor.
+VENTRICLE_GAIN = 1.25
+# Cortex is thinner than the grid of velocities: the warp makes a part of the change of its volume,
+# the change of tissue class the rest.
+CORTEX_WARP_EXPONENT, CORTEX_CLASS_EXPONENT = 0.5, 0.8
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ def simulate_scan(
     grid = scanner_grid(resolution_mm)
 
     velocity = person_velocity(template, anatomy, _generator(seed, person, "shape"))
-    displacement = exponential(-velocity, FIELD_SPACING_MM)  # person to template: what sampling asks
+    # from person to template, which is what sampling the template asks for
+    displacement = exponential(-velocity, FIELD_SPACING_MM)
     jacobian = checked_minimum_jacobian(displacement, FIELD_SPACING_MM, visit.scan_id)
     matrix = template_from_scanner(anatomy, acquisition)
     indices = template_indices(grid, matrix, displacement, resolution_mm)
@@ -93,7 +99,7 @@ def simulate_scan(
         template,
         indices,
         resolution_mm=resolution_mm,
-        cortex_scale=float(np.sqrt(anatomy.cortex_scale)),  # the warp does the other half
+        cortex_scale=anatomy.cortex_scale**CORTEX_CLASS_EXPONENT,
         patches=patch_field(_generator(seed, person, "patches")),
         lesions=lesion_map(lesions),
     )
@@ -129,9 +135,7 @@ def simulate_scan(
     return SimulatedScan(visit, grid, image, tissues, acquisition, parameters)
 
 
-def person_velocity(
-    template: Template, anatomy: Anatomy, rng: np.random.Generator
-) -> np.ndarray:
+def person_velocity(template: Template, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     """Stationary velocity `[3, x, y, z]` (mm) that takes the template to the person.
 
     A few modes shared by the population (ventricles, cortex, medial temporal lobe, head shape),
@@ -141,12 +145,13 @@ def person_velocity(
         rng, field_grid(), correlation_mm=OWN_CORRELATION_MM, amplitude_mm=OWN_AMPLITUDE_MM
     )
     velocity *= template.window
-    velocity += np.float32(np.log(anatomy.ventricle_scale)) * template.ventricle_velocity
-    velocity += np.float32(0.5 * np.log(anatomy.cortex_scale)) * template.cortex_velocity
-    velocity += (
-        np.float32(np.log(anatomy.medial_temporal_scale)) * template.medial_temporal_velocity
-    )
-    for weight, mode in zip(anatomy.shape, template.shape_velocities, strict=True):
+    modes = [
+        (VENTRICLE_GAIN * np.log(anatomy.ventricle_scale), template.ventricle_velocity),
+        (CORTEX_WARP_EXPONENT * np.log(anatomy.cortex_scale), template.cortex_velocity),
+        (np.log(anatomy.medial_temporal_scale), template.medial_temporal_velocity),
+        *zip(anatomy.shape, template.shape_velocities, strict=True),
+    ]
+    for weight, mode in modes:
         velocity += np.float32(weight) * mode
     return velocity
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genmorph.cohorts.simulate.anatomy import Template, field_grid, region_grid
+from genmorph.cohorts.simulate.grids import sample_at
 from genmorph.cohorts.simulate.warp import smooth_noise
 
 PATCH_SIGMA_MM = 8.0
@@ -132,17 +133,21 @@ def make_tissues(
     lesions : ndarray
         From `lesion_map`.
     """
-    from genmorph.cohorts.simulate.grids import sample_at
+    brain = sample_at(template.brain, indices["tissue"], outside=0.0) > 0.5
+    inside = {grid: index[:, brain] for grid, index in indices.items()}
 
     def sample(volume: np.ndarray, grid: str) -> np.ndarray:
-        return sample_at(volume, indices[grid], outside=0.0)
+        return sample_at(volume, inside[grid], outside=0.0)
 
-    brain = sample(template.brain, "tissue") > 0.5
-    gray = np.where(brain, sample(template.gray, "tissue"), 0.0)
-    white = np.where(brain, sample(template.white, "tissue"), 0.0)
+    def scatter(values: np.ndarray) -> np.ndarray:
+        volume = np.zeros(brain.shape, np.float32)
+        volume[brain] = values
+        return volume
+
+    gray, white = sample(template.gray, "tissue"), sample(template.white, "tissue")
     excess = np.maximum(gray + white, 1.0)
     gray, white = gray / excess, white / excess
-    csf = np.where(brain, 1.0 - gray - white, 0.0)
+    csf = 1.0 - gray - white
 
     field = sample(patches, "field")
     outer, inner = (
@@ -150,21 +155,23 @@ def make_tissues(
     )
     thinned = PATCH_STRENGTH * np.clip((field - PATCH_THRESHOLD) / 0.6, 0.0, 1.0)
     whitened = PATCH_STRENGTH * np.clip((-field - PATCH_THRESHOLD) / 0.6, 0.0, 1.0)
-    lost = gray * outer * np.clip(thinned + max(1.0 - cortex_scale, 0.0), 0.0, 1.0)
+    # all of the change of thickness comes from the part of the cortex that borders CSF
+    border = gray * outer
+    ratio = float(gray.sum(dtype=np.float64) / max(border.sum(dtype=np.float64), 1e-6))
+    lost = border * np.clip(thinned + max(1.0 - cortex_scale, 0.0) * ratio, 0.0, 1.0)
     gained = csf * outer * max(cortex_scale - 1.0, 0.0)
     turned = gray * inner * whitened
     gray = gray - lost - turned + gained
     white = white + turned
-    csf = np.where(brain, 1.0 - gray - white, 0.0)
-    csf = np.clip(csf, 0.0, 1.0)
+    csf = np.clip(1.0 - gray - white, 0.0, 1.0)
     voxel_ml = resolution_mm**3 / 1000.0
     return Tissues(
-        gray=gray.astype(np.float32),
-        white=white.astype(np.float32),
-        csf=csf.astype(np.float32),
-        lesion=(white * sample(lesions, "region")).astype(np.float32),
-        ventricles=(csf * sample(template.ventricles, "region")).astype(np.float32),
-        medial_temporal=(gray * sample(template.medial_temporal, "region")).astype(np.float32),
+        gray=scatter(gray),
+        white=scatter(white),
+        csf=scatter(csf),
+        lesion=scatter(white * sample(lesions, "region")),
+        ventricles=scatter(csf * sample(template.ventricles, "region")),
+        medial_temporal=scatter(gray * sample(template.medial_temporal, "region")),
         brain=brain,
         gray_to_csf_ml=float((lost - gained).sum(dtype=np.float64) * voxel_ml),
         gray_to_white_ml=float(turned.sum(dtype=np.float64) * voxel_ml),

@@ -96,9 +96,8 @@ def write_scan(root: Path, scan: SimulatedScan) -> dict[str, Any]:
         "white_matter_ml": _integral_ml(maps["WM"], grid),
         "csf_ml": _integral_ml(maps["CSF"], grid),
         "lesion_ml": _integral_ml(maps["L"], grid),
-        "ventricle_ml": float(scan.tissues.ventricles.sum(dtype=np.float64)) * grid.voxel_ml,
-        "medial_temporal_ml": float(scan.tissues.medial_temporal.sum(dtype=np.float64))
-        * grid.voxel_ml,
+        "ventricle_ml": _sum(scan.tissues.ventricles) * grid.voxel_ml,
+        "medial_temporal_ml": _sum(scan.tissues.medial_temporal) * grid.voxel_ml,
         "gray_to_csf_ml": scan.tissues.gray_to_csf_ml,
         "gray_to_white_ml": scan.tissues.gray_to_white_ml,
     }
@@ -106,13 +105,15 @@ def write_scan(root: Path, scan: SimulatedScan) -> dict[str, Any]:
         "scan_id": name,
         "participant_id": visit.participant_id,
         "session_id": visit.session_id,
-        "age": visit.age_years,
+        "age": str(visit.age_years),  # as in the other tables
         "sex": visit.sex,
         "diagnosis": visit.diagnosis,
         **volumes,
         **scan.parameters,
     }
-    return {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+    return {
+        key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()
+    }
 
 
 def write_tables(
@@ -187,6 +188,10 @@ def quantised(tissues: Tissues) -> dict[str, np.ndarray]:
     steps["CSF"] = np.maximum(csf, 0)
     steps["L"] = np.minimum(steps["L"], steps["WM"])
     return {label: volume.astype(np.uint8) for label, volume in steps.items()}
+
+
+def _sum(volume: np.ndarray) -> float:
+    return float(volume.sum(dtype=np.float64))
 
 
 def _integral_ml(steps: np.ndarray, grid: Grid) -> float:

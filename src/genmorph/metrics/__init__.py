@@ -1,0 +1,1 @@
+"""Measures of volumes: pure functions of arrays that give a `Measurement`."""

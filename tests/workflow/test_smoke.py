@@ -1,0 +1,282 @@
+"""The whole workflow at scale `smoke`: it runs, repeats, notices, survives, and can be audited.
+
+One finished run serves all tests; each that changes something works on a copy of the results.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import copy_project, run_genmorph, run_snakemake
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+
+LOCAL = ("--profile", "profiles/local", "--config", "scale=smoke")
+TABLE = Path("results/tables/m3ae_table1.csv")
+BETA = "overrides={m3ae: {m3ae: {beta: 4}}}"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A fresh checkout in which the study has run."""
+    folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
+    done = run_snakemake(*LOCAL, "--", "all", folder=folder)
+    assert done.returncode == 0, done.text[-5000:]
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The finished checkout, to be changed: time stamps kept."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    return folder
+
+
+def rows(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="") as stream:
+        return {line["row"]: line for line in csv.DictReader(stream)}
+
+
+def planned(text: str) -> set[str]:
+    """Rules that a dry run would run."""
+    return set(re.findall(r"^(\w+)\s+\d+$", text, flags=re.M)) - {"total", "all", "job"}
+
+
+def flip(path: Path) -> None:
+    """Change one byte and keep the time stamp."""
+    stamp, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+
+
+def test_every_promised_file_is_there(finished):
+    results = finished / "results"
+    for suffix in (".csv", ".md", ".tex"):
+        assert (finished / TABLE).with_suffix(suffix).is_file()
+    assert (results / "tables/m3ae_table1_cells.csv").is_file()
+    for figure in ("preprocessed", "transforms", "samples", "reconstructions"):
+        for suffix in (".png", ".svg"):
+            assert (results / f"figures/m3ae_{figure}{suffix}").stat().st_size > 1000
+    mosaics = list((results / "preprocessed/simulated/m3ae/mosaics").rglob("*.png"))
+    assert len(mosaics) == 12
+
+
+def test_the_table_is_measured_labelled_and_complete(finished):
+    table = rows(finished / TABLE)
+    assert table["M3AE"]["FID axial, reported"] == "82.2"
+    assert table["M3AE"]["L2, reported"] == "0.047"
+    measured = [key for key in table["M3AE"] if key.endswith("measured")]
+    assert len(measured) == 9
+    assert all(float(table["M3AE"][key]) == float(table["M3AE"][key]) for key in measured)
+    assert "no ranking may be read from it" in table["M3AE"]["data"]
+    assert table["αWGAN"]["L2, measured"] == "n/a"
+    assert table["αWGAN"]["L2, reported"] == "0.137"
+    assert not any("FID" in key for key in measured)
+    for name in ("Validation set", "reference: voxel-shuffled scans"):
+        assert table[name]["FD (EfficientNet-Lite0) axial, measured"] != "n/a"
+    # a scan voxel by voxel in disorder is further from scans than other scans are
+    key = "FD (EfficientNet-Lite0) axial, measured"
+    shuffled = float(table["reference: voxel-shuffled scans"][key])
+    assert float(table["Validation set"][key]) < shuffled
+
+
+def test_nothing_is_done_twice(finished):
+    done = run_snakemake(*LOCAL, "-n", "--", "all", folder=finished)
+    assert "Nothing to be done" in done.text, done.text[-3000:]
+    # nor after a touch of everything that is not an output
+    for path in (finished / "src").rglob("*.py"):
+        path.touch()
+    done = run_snakemake(*LOCAL, "-n", "--", "all", folder=finished)
+    assert "Nothing to be done" in done.text, done.text[-3000:]
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=finished, capture_output=True, text=True
+    )
+    assert status.stdout == ""
+
+
+def test_one_hyperparameter_reruns_one_run_and_what_shows_it(finished):
+    done = run_snakemake(*LOCAL, BETA, "-n", "--", "all", folder=finished)
+    assert planned(done.text) == {
+        "train_model",
+        "sample_run",
+        "reconstruct_run",
+        "measure_run",
+        "make_table",
+        "make_figure",
+    }, done.text[-3000:]
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)$", done.text, flags=re.M))
+    assert counts["train_model"] == counts["sample_run"] == counts["reconstruct_run"] == "1"
+    assert (counts["measure_run"], counts["make_table"], counts["make_figure"]) == ("2", "1", "3")
+
+
+def test_a_changed_model_reruns_its_training_and_a_comment_does_not(copy):
+    file = copy / "src/genmorph/models/m3ae.py"
+    file.write_text(file.read_text() + "\n# a remark\n")
+    done = run_snakemake(*LOCAL, "-n", "--", "all", folder=copy)
+    assert "Nothing to be done" in done.text, done.text[-3000:]
+    file.write_text(file.read_text() + "\nCHANGED = 1\n")
+    done = run_snakemake(*LOCAL, "-n", "--", "all", folder=copy)
+    assert "train_model" in planned(done.text)
+    assert not planned(done.text) & {"preprocess_shard", "ingest_cohort", "simulate_cohort"}
+
+
+def test_a_deleted_table_comes_back_with_the_same_bytes(copy):
+    table = copy / TABLE
+    before = {path.name: path.read_bytes() for path in table.parent.iterdir()}
+    table.unlink()
+    done = run_snakemake(*LOCAL, "--", str(TABLE), folder=copy)
+    assert done.returncode == 0, done.text[-3000:]
+    assert {path.name: path.read_bytes() for path in table.parent.iterdir()} == before
+
+
+def test_the_audit_trusts_the_untouched_tree_wherever_it_lies(finished, copy):
+    for folder in (finished, copy):
+        done = run_genmorph("audit", str(TABLE), folder=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = run_genmorph("audit", folder=finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def one(folder: Path, pattern: str) -> Path:
+    return sorted(path for path in folder.glob(pattern) if path.is_file())[0]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "results/raw/simulated/sub-*/anat/*_T1w.nii.gz",
+        "results/preprocessed/simulated/m3ae/shard-0000.zarr/c/0/0/0/0",
+        "results/runs/m3ae/m3ae/*/seed-0/checkpoint/model.safetensors",
+        "results/runs/m3ae/m3ae/*/seed-0/samples/shard-0000.zarr/c/0/0/0/0",
+        "results/runs/m3ae/m3ae/*/seed-0/measures/frechet.json",
+        "results/tables/m3ae_table1.csv",
+    ],
+)
+def test_one_changed_byte_is_found_and_named(copy, pattern):
+    path = one(copy, pattern)
+    flip(path)
+    snakemake = run_snakemake(*LOCAL, "-n", "--", "all", folder=copy)
+    assert "Nothing to be done" in snakemake.text  # why the audit exists
+    done = run_genmorph("audit", str(TABLE), folder=copy)
+    assert done.returncode == 1, done.stdout
+    assert path.name in done.stdout
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    own = path.relative_to(copy / "results").as_posix().removeprefix("raw/simulated/")
+    assert own in failed[0], failed
+
+
+def test_one_cell_is_traced_to_its_scans(finished):
+    done = run_genmorph("audit", str(TABLE), "--cell", "M3AE,L2", folder=finished)
+    assert done.returncode == 0, done.stderr
+    trace = json.loads(done.stdout)
+    commands = [step["command"] for step in trace["chain"]]
+    assert {"measure", "reconstruct", "train", "index", "preprocess", "ingest"} <= set(commands)
+    assert sum(step["raw_scans"] for step in trace["chain"] if step["command"] == "preprocess") == 12
+
+
+def test_uncommitted_code_is_named_and_exits_3(copy):
+    (copy / "src/genmorph/py.typed").write_text("")
+    (copy / TABLE).unlink()
+    assert run_snakemake(*LOCAL, "--", str(TABLE), folder=copy).returncode == 0
+    done = run_genmorph("audit", str(TABLE), folder=copy)
+    assert done.returncode == 3, done.stdout
+    assert "py.typed" in done.stdout
+
+
+def test_another_scale_on_the_same_root_is_refused(finished):
+    done = run_snakemake("-n", "all", "--config", "scale=demo", folder=finished)
+    assert done.returncode != 0
+    assert "holds scale 'smoke'" in done.text and "results=" in done.text
+
+
+def test_a_second_workflow_on_the_same_results_is_refused(copy):
+    (copy / TABLE).unlink()
+    lock = copy / "results/.workflow.lock"
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import fcntl,time;f=open({str(lock)!r},'w');fcntl.flock(f,2);"
+            "print('held',flush=True);time.sleep(60)",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        done = run_snakemake(*LOCAL, "--", str(TABLE), folder=copy)
+        assert done.returncode != 0
+        assert "another workflow is running" in done.text
+        assert not (copy / TABLE).exists()
+    finally:
+        holder.kill()
+
+
+@pytest.mark.parametrize(
+    ("rule", "remove"),
+    [
+        ("train_model", "results/runs/m3ae/m3ae"),
+        ("preprocess_shard", "results/preprocessed/simulated/m3ae/shard-0000.tsv"),
+        ("make_table", "results/tables/m3ae_table1.csv"),
+    ],
+)
+def test_a_killed_workflow_ends_as_an_undisturbed_one(finished, copy, rule, remove):
+    """kill -9 of Snakemake while a rule runs; then the same line again."""
+    target = copy / remove
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    log_folder = copy / "results/logs" / rule
+    shutil.rmtree(log_folder)
+    command = [sys.executable, "-m", "snakemake", *LOCAL, "--", "all"]
+    process = subprocess.Popen(
+        command, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (log_folder.is_dir() and any(log_folder.iterdir())):
+        assert process.poll() is None and time.monotonic() < deadline, f"{rule} never started"
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = run_snakemake(*LOCAL, "--", "all", folder=copy)
+    assert done.returncode == 0, done.text[-3000:]
+    for name in ("m3ae_table1.csv", "m3ae_table1_cells.csv", "m3ae_table1.md"):
+        ours, theirs = copy / "results/tables" / name, finished / "results/tables" / name
+        assert ours.read_bytes() == theirs.read_bytes(), name
+    leftovers = [path for path in (copy / "results").rglob(".tmp-*")]
+    assert leftovers == []
+    assert run_genmorph("audit", str(TABLE), folder=copy).returncode == 0
+
+
+def test_ten_new_scans_would_preprocess_one_shard(copy):
+    """A cohort read from disk that grows: known scans keep their shard."""
+    raw = copy / "scans"
+    shutil.copytree(copy / "results/raw/simulated", raw)
+    overlay = copy / "mine.yaml"
+    overlay.write_text(
+        "results: results/mine\ncohorts: {mine: {root: scans}}\n"
+        "studies: {m3ae: {cohort: mine}}\npreprocessing: {shard_size: 8}\n"
+    )
+    words = ("--profile", "profiles/local", "--configfile", "mine.yaml", "--config", "scale=smoke")
+    store = "results/mine/preprocessed/mine/m3ae/index.tsv"
+    done = run_snakemake(*words, "--", store, folder=copy)
+    assert done.returncode == 0, done.text[-3000:]
+    first = (copy / "results/mine/preprocessed/mine/m3ae/shard-0000.tsv").stat().st_mtime_ns
+    person = raw / "sub-0000" / "anat"  # sorts before everybody
+    person.mkdir(parents=True)
+    shutil.copy(one(raw, "sub-*/anat/*_T1w.nii.gz"), person / "sub-0000_T1w.nii.gz")
+    done = run_snakemake(*words, "--", store, folder=copy)
+    assert done.returncode == 0, done.text[-3000:]
+    assert (copy / "results/mine/preprocessed/mine/m3ae/shard-0000.tsv").stat().st_mtime_ns == first
+    assert "sub-0000" in (copy / "results/mine/preprocessed/mine/m3ae/shard-0001.tsv").read_text()

@@ -34,5 +34,4 @@ rule measure_run:
     shell:
         "genmorph measure --generated {input.generated} --reference {input.reference}"
         " --manifest {input.manifest} --participants {input.participants} {params.weights}"
-        " --threads {plan.config.compute.threads} --parameters {params.parameters:q}"
-        " --out {output.measurement} > {log} 2>&1"
+        " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"

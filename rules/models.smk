@@ -29,7 +29,6 @@ rule train_model:
     shell:
         "genmorph train --index {input.index} --manifest {input.manifest}"
         " --participants {input.participants} --state {params.state} --seed {wildcards.seed}"
-        " --device {plan.config.compute.device} --devices {plan.config.compute.devices}"
         " --parameters {params.parameters:q} --out {output.weights} > {log} 2>&1"
 
 
@@ -65,7 +64,6 @@ rule sample_run:
         "genmorph sample {params.weights} --index {input.index} --manifest {input.manifest}"
         " --participants {input.participants} --cohort {wildcards.cohort}"
         " --population {wildcards.population} --seed {wildcards.seed}"
-        " --device {plan.config.compute.device} --threads {plan.config.compute.threads}"
         " --parameters {params.parameters:q} --out {output.index} > {log} 2>&1"
 
 
@@ -103,5 +101,4 @@ rule reconstruct_run:
         "genmorph reconstruct {params.weights} --index {input.index} --manifest {input.manifest}"
         " --participants {input.participants} --cohort {wildcards.cohort}"
         " --population {wildcards.population} --seed {wildcards.seed}"
-        " --device {plan.config.compute.device} --threads {plan.config.compute.threads}"
         " --parameters {params.parameters:q} --out {output.index} > {log} 2>&1"

@@ -50,5 +50,5 @@ rule make_figure:
         parameters=lambda w: plan.json("figure", w.study, w.figure),
         code=lambda w: plan.code("figure", w.study, w.figure),
     shell:
-        "genmorph figure {input} {params.modules} --threads {plan.config.compute.threads}"
-        " --parameters {params.parameters:q} --out {output.png} > {log} 2>&1"
+        "genmorph figure {input} {params.modules} --parameters {params.parameters:q}"
+        " --out {output.png} > {log} 2>&1"

@@ -49,7 +49,6 @@ PATTERNS = {
     "records": "provenance",
     # a simulated cohort's raw tree; real ones lie where config.yaml says
     "raw": "raw/{cohort}",
-    "raw_description": "raw/{cohort}/dataset_description.json",
     # cohorts
     "cohort": "cohorts/{cohort}",
     "manifest": "cohorts/{cohort}/manifest.tsv",

@@ -138,6 +138,8 @@ class Plan:
             "population": room.spec.populations[POPULATION],
             "template_scan": room.template_scan,
             "precision": self.config.compute.precision,
+            "device": self.config.compute.device,
+            "devices": self.config.compute.devices,
             "numerical_threads": self.config.compute.training_threads,
             **room.models[model],
         }
@@ -152,8 +154,11 @@ class Plan:
             "study": study,
             "model": model,
             "population": room.spec.populations[POPULATION],
+            "numerical_threads": self.config.compute.threads,
         }
-        if model not in room.models:  # a trained model carries its template
+        if model in room.models:
+            parameters["device"] = self.config.compute.device
+        else:  # a trained model carries its template
             parameters["template_scan"] = room.template_scan
         return parameters
 
@@ -163,6 +168,7 @@ class Plan:
             "study": study,
             "measure": measure,
             "population": room.spec.populations[POPULATION],
+            "numerical_threads": self.config.compute.threads,
             **room.spec.measures[measure],
         }
         if room.spec.measures[measure].get("store") == "samples":
@@ -182,6 +188,7 @@ class Plan:
             "study": study,
             "figure": figure,
             "scale": self.config.scale,
+            "numerical_threads": self.config.compute.threads,
             **self.figure(study, figure).model_dump(mode="json"),
         }
 
@@ -264,9 +271,9 @@ class Plan:
         return listing_digest(self.config.cohort_root(cohort))
 
     def raw_inputs(self, cohort: str) -> list[str]:
-        """What ingest waits for: a simulated cohort's last written file."""
+        """What ingest waits for: the tree of a simulated cohort."""
         if cohort in self.simulated:
-            return [str(self.paths.fill("raw_description", cohort=cohort))]
+            return [str(self.paths.fill("raw", cohort=cohort))]
         return []
 
     def shard_tables(self, manifest: str | Path, cohort: str, recipe: str) -> list[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from genmorph.provenance.audit import Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,11 +70,27 @@ def audit(
         passed, failed, unknown = (counts[check, word] for word in ("pass", "fail", "unknown"))
         tally = f"{passed} pass, {failed} fail, {unknown} unknown"
         typer.echo(f"  {check:<12} {tally:<34} {meaning}")
-    for finding in [*report.failures(publication=False), *report.failures(publication=True)]:
-        typer.echo(f"{finding.status.upper()} {finding.code}: {finding.subject}: {finding.message}")
+    for line in broken_links(report):
+        typer.echo(line)
     verdict = {0: "trusted", 1: "broken", 3: "sound, but not publishable as it stands"}[code]
     typer.echo(f"verdict: {verdict}")
     raise typer.Exit(code)
+
+
+def broken_links(report: Report) -> list[str]:
+    """A line for each finding that did not pass; what many records share is said once."""
+    lines = [
+        f"{finding.status.upper()} {finding.code}: {finding.subject}: {finding.message}"
+        for finding in report.failures(publication=False)
+    ]
+    shared: dict[tuple[str, str, str], list[str]] = {}
+    for finding in report.failures(publication=True):
+        key = (finding.status, finding.code, finding.message)
+        shared.setdefault(key, []).append(finding.subject)
+    for (status, code, message), subjects in shared.items():
+        others = f" and {len(subjects) - 1} more records" if len(subjects) > 1 else ""
+        lines.append(f"{status.upper()} {code}: {subjects[0]}{others}: {message}")
+    return lines
 
 
 def cohort_roots(root: Path) -> dict[str, Path]:

@@ -19,7 +19,6 @@ Parameters = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="What to write.")]
-Threads = Annotated[int, typer.Option("--threads", help="Numerical threads of this process.")]
 Workers = Annotated[int, typer.Option("--workers", help="Worker processes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
 Manifest = Annotated[Path, typer.Option("--manifest", help="manifest.tsv of the cohort.")]
@@ -30,7 +29,6 @@ StoreIndex = Annotated[Path, typer.Option("--index", help="index.tsv of the prep
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="model.safetensors.")]
 CohortName = Annotated[str, typer.Option("--cohort", help="Name of the cohort.")]
 Population = Annotated[str, typer.Option("--population", help="Name of the population.")]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 
 
 def read_parameters(text: str) -> dict[str, Any]:

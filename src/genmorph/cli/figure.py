@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from genmorph.cli.common import Out, Parameters, Threads, read_parameters
+from genmorph.cli.common import Out, Parameters, read_parameters
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,16 +23,15 @@ def figure(
     module: Annotated[
         list[str] | None, typer.Option("--module", help="Module loaded by name, for the record.")
     ] = None,
-    threads: Threads = 1,
 ) -> None:
     """Draw one of a study's figures as PNG and SVG."""
+    values = read_parameters(parameters)
     from genmorph.processes import limit_threads
 
-    limit_threads(threads)
+    limit_threads(values["numerical_threads"])
     from genmorph.files import locked
     from genmorph.provenance.record import recording
 
-    values = read_parameters(parameters)
     room = f"genmorph.studies.{values['study']}.figures"
     with (
         locked(out),

@@ -12,7 +12,6 @@ from genmorph.cli.common import (
     Out,
     Parameters,
     Participants,
-    Threads,
     read_parameters,
     scan_ids,
 )
@@ -33,17 +32,16 @@ def measure(
     feature_weights: Annotated[
         Path | None, typer.Option("--feature-weights", help="The FID Inception file.")
     ] = None,
-    threads: Threads = 1,
 ) -> None:
     """Measure samples or reconstructions against the test scans, with every setting beside it."""
+    values = read_parameters(parameters)
     from genmorph.processes import limit_threads
 
-    limit_threads(threads)
+    limit_threads(values["numerical_threads"])
     from genmorph.files import locked, write_json
     from genmorph.provenance.record import recording
     from genmorph.store import Store
 
-    values = read_parameters(parameters)
     real, made = Store(reference.parent), Store(generated.parent)
     test_ids = scan_ids(real, manifest, participants, "test", values["population"])
     stores = [generated, generated.with_name("store.json"), reference]

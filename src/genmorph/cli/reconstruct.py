@@ -7,7 +7,6 @@ import typer
 from genmorph.cli.common import (
     Checkpoint,
     CohortName,
-    Device,
     Manifest,
     Out,
     Parameters,
@@ -15,7 +14,6 @@ from genmorph.cli.common import (
     Population,
     Seed,
     StoreIndex,
-    Threads,
     read_parameters,
     scan_ids,
     template_id,
@@ -37,26 +35,24 @@ def reconstruct(
     cohort: CohortName,
     population: Population = "all",
     checkpoint: Checkpoint = None,
-    device: Device = "cpu",
-    threads: Threads = 1,
 ) -> None:
     """Reconstruct the test scans of a store; without a checkpoint, by a trivial reference."""
+    values = read_parameters(parameters)
     from genmorph.processes import limit_threads
 
-    limit_threads(threads)
+    limit_threads(values["numerical_threads"])
     from genmorph.cli.common import write_run_store
     from genmorph.sampling import reconstruct_scans, reference_reconstructions
     from genmorph.seeds import derive_seed
     from genmorph.store import Store
 
-    values = read_parameters(parameters)
     store = Store(index.parent)
     test_ids = scan_ids(store, manifest, participants, "test", values["population"])
     run_seed = derive_seed(seed, values["study"], values["model"], "reconstruct")
     if checkpoint is not None:
         from genmorph.training.checkpoints import load_model
 
-        volumes = reconstruct_scans(load_model(checkpoint), store, test_ids, device=device)
+        volumes = reconstruct_scans(load_model(checkpoint), store, test_ids, device=values["device"])
     else:
         volumes = reference_reconstructions(
             values["model"],

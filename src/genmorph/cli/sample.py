@@ -9,7 +9,6 @@ import typer
 from genmorph.cli.common import (
     Checkpoint,
     CohortName,
-    Device,
     Manifest,
     Out,
     Parameters,
@@ -17,7 +16,6 @@ from genmorph.cli.common import (
     Population,
     Seed,
     StoreIndex,
-    Threads,
     read_parameters,
     scan_ids,
     template_id,
@@ -39,22 +37,20 @@ def sample(
     cohort: CohortName,
     population: Population = "all",
     checkpoint: Checkpoint = None,
-    device: Device = "cpu",
-    threads: Threads = 1,
 ) -> None:
     """Draw volumes from a checkpoint into a store; without one, from a trivial reference.
 
     The n-th sample depends on the seed and n alone, not on how many are drawn.
     """
+    values = read_parameters(parameters)
     from genmorph.processes import limit_threads
 
-    limit_threads(threads)
+    limit_threads(values["numerical_threads"])
     from genmorph.cli.common import write_run_store
     from genmorph.sampling import draw_samples, reference_samples
     from genmorph.seeds import derive_seed
     from genmorph.store import Store
 
-    values = read_parameters(parameters)
     store = Store(index.parent)
     ids = {
         split: scan_ids(store, manifest, participants, split, values["population"])
@@ -65,7 +61,7 @@ def sample(
     if checkpoint is not None:
         from genmorph.training.checkpoints import load_model
 
-        volumes = draw_samples(load_model(checkpoint), n=n, seed=run_seed, device=device)
+        volumes = draw_samples(load_model(checkpoint), n=n, seed=run_seed, device=values["device"])
     else:
         template = template_id(store, manifest, participants, values)
         volumes = reference_samples(

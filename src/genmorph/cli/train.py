@@ -33,8 +33,6 @@ def train(
     parameters: Parameters,
     seed: Seed,
     state: Annotated[Path, typer.Option("--state", help="Folder of the resumable state.")],
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    devices: Annotated[int, typer.Option("--devices", help="Number of GPUs.")] = 1,
 ) -> None:
     """Train one model on the training people of a preprocessed store.
 
@@ -98,8 +96,8 @@ def train(
             seed=run_seed,
             state=state / own,
             metrics=metrics,
-            accelerator=device,
-            devices=devices,
+            accelerator=values["device"],
+            devices=values["devices"],
         )
         record.note(device=summary.device, seconds=summary.seconds)
         content = summary.to_json() | {

@@ -93,10 +93,10 @@ def slice_positions(
     reference_shape: Sequence[int] = REFERENCE_SHAPE,
     positions: Sequence[int] = POSITIONS,
 ) -> Slices:
-    """Voxels of a grid that lie where `positions` lie on a reference grid of the same field of view.
+    """Voxels of a grid that lie where `positions` lie on a reference grid.
 
-    Along each axis it is the voxel that holds the centre of the reference voxel: of n voxels for
-    N reference voxels, floor((position + ½) n / N).
+    Both grids have the same field of view. Along each axis it is the voxel that holds the centre
+    of the reference voxel: of n voxels for N reference voxels, floor((position + ½) n / N).
 
     Returns
     -------
@@ -113,9 +113,7 @@ def slice_positions(
     >>> slice_positions((40, 48, 40))["coronal"]
     (15, 20, 25, 30)
     """
-    outside = [
-        position for position in positions if not 0 <= position < min(reference_shape)
-    ]
+    outside = [position for position in positions if not 0 <= position < min(reference_shape)]
     if outside or not positions:
         raise MeasurementError(
             f"slice positions {list(positions)} on a grid of {tuple(reference_shape)}",
@@ -205,8 +203,8 @@ def slice_frechet(
     notes = []
     if min(len(made.ids), len(real.ids)) <= extractor.dimension:
         notes.append(
-            f"Fréchet distance: n is below the {extractor.dimension} features of a slice, so its "
-            "value is biased upwards, more so the smaller n: compare rows of equal n only."
+            f"Fréchet distance: n does not exceed the {extractor.dimension} features of a slice, "
+            "so its value is biased upwards, more so the smaller n: compare rows of equal n only."
         )
     return Measurement(
         measure="frechet",

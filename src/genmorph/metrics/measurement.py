@@ -70,7 +70,8 @@ class Measurement:
             When it is not a measurement.
         """
         known = {entry.name for entry in fields(cls)}
-        unknown, missing = set(content) - known, {"measure", "values", "n", "settings"} - set(content)
+        unknown = set(content) - known
+        missing = {"measure", "values", "n", "settings"} - set(content)
         if unknown or missing:
             raise MeasurementError(
                 f"not a measurement: unknown {sorted(unknown)}, missing {sorted(missing)}"

@@ -56,9 +56,7 @@ def compare(
         When grids differ, a voxel is not finite, or the original is empty.
     """
     if original.shape != reconstruction.shape:
-        raise MeasurementError(
-            f"original {original.shape}, reconstruction {reconstruction.shape}"
-        )
+        raise MeasurementError(f"original {original.shape}, reconstruction {reconstruction.shape}")
     if not (np.isfinite(original).all() and np.isfinite(reconstruction).all()):
         raise MeasurementError("a voxel is not finite")
     mask = brain_mask(original)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -361,10 +361,16 @@ class Audit:
             if state and not git:
                 yield Finding("commit", "unknown", name, "was run outside git")
             elif git.get("dirty"):
-                yield Finding("commit", "fail", name, f"ran uncommitted code: {', '.join(git['changed'])}")
+                yield Finding("commit", "fail", name, "ran uncommitted code: " + _few(git["changed"]))
             then = self.records[name]["environment"]
             differing = _environment_difference(then, now)
             yield _finding("environment", not differing, name, "; ".join(differing))
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    """Some names in a line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _cells_of(table: Path) -> list[dict[str, str]]:

@@ -321,17 +321,17 @@ def test_noise_is_rician():
     assert image[20:].mean() == pytest.approx(2000.0 * np.sqrt(1 + 0.03**2), rel=0.002)
 
 
-def test_contrast_is_that_of_a_t1_weighted_head():
+def test_contrast_is_the_one_the_truth_states():
     visit = plan_visits(1, 6)[0]
     scan = simulate_scan(_template(MM), visit, seed=6, resolution_mm=MM)
-    tissues = scan.tissues
-    mean = [
-        scan.image[volume > 0.9].mean() for volume in (tissues.white, tissues.gray, tissues.csf)
-    ]
-    assert mean[0] > 1.2 * mean[1] > 1.2 * 1.5 * mean[2]
-    corners = scan.image[:2, :2, -2:]
-    assert corners.mean() < 0.08 * mean[0]
-    assert scan.image[~tissues.brain].max() > mean[0]  # fat
+    brain, tissues = scan.tissues.brain, scan.tissues
+    # mean signals by least squares over mixed voxels
+    fractions = np.stack([volume[brain] for volume in (tissues.white, tissues.gray, tissues.csf)])
+    white, gray, csf = np.linalg.lstsq(fractions.T, scan.image[brain].astype(float))[0]
+    assert gray / white == pytest.approx(scan.parameters["gray_signal"], abs=0.08)
+    assert csf / white == pytest.approx(scan.parameters["csf_signal"], abs=0.12)
+    assert scan.image[:2, :2, -2:].mean() < 0.08 * white  # air
+    assert scan.image[~brain].max() > white  # fat
 
 
 # -- wrong use -------------------------------------------------------------------------------------

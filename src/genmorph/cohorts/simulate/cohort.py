@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +71,12 @@ def simulate_cohort(
     with atomic_folder(out) as root:
         make = partial(_make_scan, root=root, seed=seed, resolution_mm=resolution_mm)
         rows = []
-        for row in _map(make, visits, min(workers, n), resolution_mm):
-            rows.append(row)
-            if progress is not None:
-                progress(len(rows), n)
+        # closed before the folder goes: after an error no worker may still write into it
+        with closing(_map(make, visits, min(workers, n), resolution_mm, root)) as results:
+            for row in results:
+                rows.append(row)
+                if progress is not None:
+                    progress(len(rows), n)
         write_tables(
             root, visits, rows, seed=seed, resolution_mm=resolution_mm, data_label=DATA_LABEL
         )
@@ -110,8 +113,12 @@ def _map(
     visits: Sequence[Visit],
     workers: int,
     resolution_mm: float,
-) -> Iterator[dict[str, Any]]:
-    """Rows of the visits in their order, made by `workers` processes."""
+    scratch: Path,
+) -> Generator[dict[str, Any], None, None]:
+    """Rows of the visits in their order, made by `workers` processes.
+
+    The template lies in a folder below `scratch` meanwhile, for all processes to map.
+    """
     template = _template(resolution_mm)
     if workers == 1:
         yield from (make(visit, template=template) for visit in visits)
@@ -120,7 +127,7 @@ def _map(
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    with tempfile.TemporaryDirectory(prefix="genmorph-template-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".template-", dir=scratch) as folder:
         template.save(Path(folder))
         # spawn, not fork: a caller that has started threads may not be forked safely
         with ProcessPoolExecutor(

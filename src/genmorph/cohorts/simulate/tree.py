@@ -135,7 +135,6 @@ def write_tables(
     }
     common = {
         "BIDSVersion": BIDS_VERSION,
-        "License": "CC0",
         "GeneratedBy": GENERATED_BY,
         "GenMorph": made,
     }
@@ -266,7 +265,7 @@ def _write_nifti(path: Path, volume: np.ndarray, grid: Grid, slope: float | None
     if slope is not None:
         image.header.set_slope_inter(slope, 0.0)
     with (
-        open(path, "wb") as stream,
+        path.open("wb") as stream,
         gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=stream, mtime=0) as zipped,
     ):
         zipped.write(image.to_bytes())
@@ -290,4 +289,7 @@ surround it.
 matter, CSF and lesions (lesions are part of the white matter; the other three sum to one inside
 the brain mask), the brain mask, a discrete segmentation, and `truth.tsv` with volumes and the
 numbers each person was made from. `truth.json` says what its columns mean.
+
+The anatomy derives from the ICBM 2009a nonlinear symmetric average (McConnell Brain Imaging
+Centre, Montreal Neurological Institute): its terms of use and its citation apply to these images.
 """

@@ -188,6 +188,7 @@ class Plan:
             "study": study,
             "figure": figure,
             "scale": self.config.scale,
+            "seed": self.config.seeds[0],
             "numerical_threads": self.config.compute.threads,
             **self.figure(study, figure).model_dump(mode="json"),
         }

@@ -1,0 +1,116 @@
+"""The plan: parameters decide reruns, targets are complete, inputs cross shards."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from genmorph.config import Config
+from genmorph.errors import ConfigError
+from genmorph.plan import Plan
+
+
+def plan(**values) -> Plan:
+    return Plan(Config().model_dump() | {"results": "nowhere"} | values)
+
+
+def test_an_override_changes_one_run_and_nothing_else():
+    before, after = plan(), plan(overrides={"m3ae": {"m3ae": {"beta": 4}}})
+    assert before.parameters("train", "m3ae", "m3ae")["options"]["beta"] == 6.0
+    assert after.parameters("train", "m3ae", "m3ae")["options"]["beta"] == 4.0
+    changed = {
+        command
+        for command, entries in after.resolved()["parameters"].items()
+        if entries != before.resolved()["parameters"][command]
+    }
+    assert changed == {"train"}
+
+
+def test_paper_scale_holds_the_papers_numbers():
+    parameters = plan(scale="paper").parameters("train", "m3ae", "m3ae")
+    options, training = parameters["options"], parameters["training"]
+    assert (training["learning_rate"], training["epochs"], training["optimizer"]) == (
+        3e-4,
+        30,
+        "adamw",
+    )
+    assert (options["latent_size"], options["channels"]) == (512, [16, 32, 64, 128])
+    assert (options["beta"], options["beta_warmup_epochs"]) == (6.0, 10.0)
+    assert options["intermediate_weights"] == [0.25, 0.25, 0.5]
+    assert options["intensity_weights"] == [0.6, 1.2, 1.2, 2.4]
+    for weights in ("smoothness_weights", "divergence_weights", "magnitude_weights"):
+        assert options[weights] == [0.6, 1.2, 1.2]
+    assert plan(scale="paper").study("m3ae").grid == (80, 96, 80)
+
+
+def test_demo_sees_at_most_150_volumes():
+    config = plan()
+    training = config.parameters("train", "m3ae", "m3ae")["training"]
+    scans = config.parameters("simulate", "simulated")["n"]
+    seen = training["max_volume_steps"] or training["epochs"] * scans
+    assert seen <= 150
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"m3ae": {"m3ae": {"betta": 4}}}, ["betta", "did you mean 'beta'"]),
+        ({"m3ae": {"m3ea": {"beta": 4}}}, ["m3ea", "did you mean 'm3ae'"]),
+        ({"m3ae": {"m3ae": {"beta": "many"}}}, ["overrides.m3ae.m3ae", "beta", "'many'"]),
+        ({"m3ae": {"m3ae": {"architecture": "m3a"}}}, ["m3a", "did you mean 'm3ae'"]),
+        ({"m3ae": {"m3ae": {"learning_rate": -1}}}, ["learning_rate", "-1"]),
+    ],
+)
+def test_a_wrong_override_names_key_and_cure(overrides, words):
+    with pytest.raises(ConfigError) as error:
+        plan(overrides=overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_an_unknown_study_is_named():
+    with pytest.raises(ConfigError, match="unknown study 'm3a'; did you mean 'm3ae'"):
+        plan(studies={"m3a": {}})
+
+
+def test_every_table_cell_has_a_run_of_each_seed():
+    files = plan(seeds=[0, 1]).measurements("m3ae", "table1")
+    assert len(files) == len(set(files))
+    for seed in (0, 1):
+        assert (
+            f"nowhere/runs/m3ae/m3ae/simulated-all/seed-{seed}/measures/reconstruction.json"
+            in files
+        )
+    assert not any("voxel_shuffled" in file and "reconstruction" in file for file in files)
+
+
+def test_seeds_do_not_change_the_parameters_of_a_run():
+    one, two = plan(seeds=[0]), plan(seeds=[0, 1])
+    assert one.parameters("train", "m3ae", "m3ae") == two.parameters("train", "m3ae", "m3ae")
+
+
+def test_gpu_is_asked_for_only_on_cuda():
+    assert plan().gpu_resources == {}
+    compute = {"device": "cuda", "devices": 2, "gpu_model": "h200"}
+    assert plan(compute=compute).gpu_resources == {"gpu": 2, "gpu_model": "h200"}
+
+
+def test_the_resolved_configuration_holds_every_commands_parameters(tmp_path):
+    made = plan(results=str(tmp_path / "results"))
+    made.write_resolved()
+    path = tmp_path / "results" / "config.resolved.yaml"
+    stamp = path.stat().st_mtime_ns
+    resolved = yaml.safe_load(path.read_text())
+    assert made.parameters("train", "m3ae", "m3ae") in resolved["parameters"]["train"]
+    assert made.parameters("figure", "m3ae", "samples") in resolved["parameters"]["figure"]
+    made.write_resolved()
+    assert path.stat().st_mtime_ns == stamp  # not written when it would not change
+
+
+def test_a_models_code_counts_only_where_it_runs():
+    made = plan()
+    assert made.modules("train", "m3ae", "m3ae") == ("genmorph.models.m3ae",)
+    assert made.modules("sample", "m3ae", "training_mean") == ()
+    assert made.code("sample", "m3ae", "m3ae") != made.code("sample", "m3ae", "training_mean")
+    assert "genmorph.models.m3ae" in made.figure_modules("m3ae", "transforms")
+    assert made.figure_modules("m3ae", "samples") == ""

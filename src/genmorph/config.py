@@ -249,8 +249,17 @@ def _render(model: type[BaseModel], name: str, value: Any, depth: int) -> list[s
         ]
         return [*head, f"{indent}{name}:", *body]
     if isinstance(value, dict) and any(isinstance(entry, BaseModel) for entry in value.values()):
-        body = [line for key, entry in value.items() for line in _render(BaseModel, key, entry, depth + 1)]
+        body = [
+            line
+            for key, entry in value.items()
+            for line in _render(BaseModel, key, entry, depth + 1)
+        ]
         return [*head, f"{indent}{name}:", *body]
     plain = list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump(plain, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
+    text = (
+        yaml.safe_dump(plain, default_flow_style=True, width=1000)
+        .strip()
+        .removesuffix("...")
+        .strip()
+    )
     return [*head, f"{indent}{name}: {text}"]

@@ -30,9 +30,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb") as stream:
+        with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,11 +55,11 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         # A folder cannot be renamed over a filled one: the old one steps aside first.
         if path.exists():
             aside = path.with_name(f".tmp-old-{path.name}")
-            os.replace(path, aside)
-            os.replace(temporary, path)
+            path.replace(aside)
+            temporary.replace(path)
             shutil.rmtree(aside)
         else:
-            os.replace(temporary, path)
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -78,7 +78,7 @@ def locked(output: Path | str, *, wait: bool = True) -> Iterator[None]:
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     lock_file = output.with_name(f".{output.name}.lock")
-    with open(lock_file, "a") as stream:
+    with lock_file.open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -99,7 +99,7 @@ def sha256_bytes(content: bytes | memoryview) -> str:
 
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file's bytes in hexadecimal."""
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -153,7 +153,7 @@ def read_json(path: Path | str) -> Any:
 
 def write_tsv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a tab-separated table atomically; None becomes `n/a` as BIDS has it."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="") as stream:
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
@@ -170,7 +170,7 @@ def read_tsv(path: Path | str, required: Iterable[str] = ()) -> list[dict[str, s
         When the file is absent, or a `required` column is missing.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
+        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, delimiter="\t")
             columns = reader.fieldnames or []
             rows = [

@@ -72,7 +72,10 @@ class Plan:
 
     def modules(self, command: str, *names: str) -> tuple[str, ...]:
         """Modules that a command loads by name."""
-        if command in ("train", "sample", "reconstruct") and names[1] in self.study(names[0]).models:
+        if (
+            command in ("train", "sample", "reconstruct")
+            and names[1] in self.study(names[0]).models
+        ):
             return (module_of(self.study(names[0]).models[names[1]]["architecture"]),)
         if command in ("table", "figure"):
             own = (f"genmorph.studies.{names[0]}.{command}s",)
@@ -350,7 +353,9 @@ class Plan:
         config = self.config.model_dump(mode="json")
         recipes = {room.spec.recipe_name for room in self.studies.values()}
         every = [(name, room) for name, room in self.studies.items()]
-        runs = [(name, run) for name, room in every for run in (*room.models, *room.spec.references)]
+        runs = [
+            (name, run) for name, room in every for run in (*room.models, *room.spec.references)
+        ]
         wanted = {
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from pathlib import Path
 
 
 def limit_threads(n: int) -> None:
@@ -62,8 +63,8 @@ def die_with(pid: int) -> None:
 
 def _close_inherited(keep: set[int]) -> None:
     """Let go of the log and of pipes: whoever reads them must not wait for the watcher."""
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        descriptor = int(entry.name)
         if descriptor not in keep:
             try:
                 os.close(descriptor)

@@ -45,7 +45,11 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         expected = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
         return f"{key}: found {problem['input']!r}; {did_you_mean(str(problem['input']), expected)}"
     message = problem["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(problem["input"], Mapping | BaseModel) else f" (found {problem['input']!r})"
+    found = (
+        ""
+        if isinstance(problem["input"], Mapping | BaseModel)
+        else f" (found {problem['input']!r})"
+    )
     return f"{key}: {message}{found}"
 
 

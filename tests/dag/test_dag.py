@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
+
 from conftest import PROJECT, copy_project
 from conftest import run_snakemake as snakemake
 
@@ -19,7 +20,7 @@ def project(tmp_path):
 
 def test_slurm_is_a_link_to_its_profile():
     assert (PROJECT / "slurm").is_symlink()
-    assert os.readlink(PROJECT / "slurm") == "profiles/slurm"
+    assert (PROJECT / "slurm").readlink() == Path("profiles/slurm")
 
 
 @pytest.mark.parametrize("profile", ["profiles/local", "slurm"])
@@ -89,7 +90,7 @@ def test_a_root_of_another_scale_is_refused(project):
     values = Config(results=str(project / "results")).model_dump()
     Plan(values).write_resolved()
     Plan(values)
-    with pytest.raises(ConfigError, match="holds scale 'demo'.*asks for 'smoke'"):
+    with pytest.raises(ConfigError, match=r"holds scale 'demo'.*asks for 'smoke'"):
         Plan(values | {"scale": "smoke"})
     moved = values | {"cohorts": {"simulated": {"root": "elsewhere"}}}
     with pytest.raises(ConfigError, match="holds cohort 'simulated'"):

@@ -85,7 +85,5 @@ def test_what_is_no_store_is_named(tmp_path):
 def test_a_volume_of_another_shape_is_refused_and_nothing_is_left(tmp_path):
     volumes = [("a", np.zeros(SHAPE)), ("b", np.zeros((2, 2, 2)))]
     with pytest.raises(StoreError, match="b: volume"):
-        write_store(
-            tmp_path / "s", volumes, shape=SHAPE, dtype="float32", description=DESCRIPTION
-        )
+        write_store(tmp_path / "s", volumes, shape=SHAPE, dtype="float32", description=DESCRIPTION)
     assert list((tmp_path / "s").iterdir()) == []

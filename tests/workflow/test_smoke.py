@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conftest import copy_project, run_genmorph, run_snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
@@ -183,7 +184,9 @@ def test_one_cell_is_traced_to_its_scans(finished):
     trace = json.loads(done.stdout)
     commands = [step["command"] for step in trace["chain"]]
     assert {"measure", "reconstruct", "train", "index", "preprocess", "ingest"} <= set(commands)
-    assert sum(step["raw_scans"] for step in trace["chain"] if step["command"] == "preprocess") == 12
+    assert (
+        sum(step["raw_scans"] for step in trace["chain"] if step["command"] == "preprocess") == 12
+    )
 
 
 def test_uncommitted_code_is_named_and_exits_3(copy):
@@ -254,7 +257,7 @@ def test_a_killed_workflow_ends_as_an_undisturbed_one(finished, copy, rule, remo
     for name in ("m3ae_table1.csv", "m3ae_table1_cells.csv", "m3ae_table1.md"):
         ours, theirs = copy / "results/tables" / name, finished / "results/tables" / name
         assert ours.read_bytes() == theirs.read_bytes(), name
-    leftovers = [path for path in (copy / "results").rglob(".tmp-*")]
+    leftovers = list((copy / "results").rglob(".tmp-*"))
     assert leftovers == []
     assert run_genmorph("audit", str(TABLE), folder=copy).returncode == 0
 

@@ -51,7 +51,9 @@ def audit(
         try:
             relative = target.absolute().relative_to(root.absolute()).as_posix()
         except ValueError:
-            raise AuditError(f"{target}: not below {root}", "name its root with --results") from None
+            raise AuditError(
+                f"{target}: not below {root}", "name its root with --results"
+            ) from None
     auditor = Audit(root, cohort_roots(root), fast=fast)
     if cell is not None:
         if relative is None or "," not in cell:

@@ -68,9 +68,7 @@ def scan_ids(
     return ids
 
 
-def template_id(
-    store: Any, manifest: Path, participants: Path, values: Mapping[str, Any]
-) -> str:
+def template_id(store: Any, manifest: Path, participants: Path, values: Mapping[str, Any]) -> str:
     """The training scan that serves as template.
 
     The configured one, or the first training scan of a cognitively normal (or undiagnosed)
@@ -116,9 +114,8 @@ def write_run_store(
 
     modules: tuple[str, ...] = ()
     if checkpoint is not None:
-        from genmorph.training.checkpoints import read_architecture
-
         from genmorph.models import module_of
+        from genmorph.training.checkpoints import read_architecture
 
         inputs = [*inputs, checkpoint]
         modules = (module_of(read_architecture(checkpoint)),)

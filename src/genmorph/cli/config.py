@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def write(
-    folder: Annotated[Path, typer.Argument(help="Folder to write into.")] = Path("."),
+    folder: Annotated[Path, typer.Argument(help="Folder to write into.")] = Path(),
 ) -> None:
     """Write config.yaml with every default and its meaning, and its JSON schema."""
     from genmorph.config import Config, render_yaml

@@ -32,9 +32,7 @@ def ingest(
     outputs = [out / "participants.tsv", out / "cohort.json"]
     with (
         locked(out),
-        recording(
-            "ingest", out=out / "manifest.tsv", parameters=values, outputs=outputs
-        ) as record,
+        recording("ingest", out=out / "manifest.tsv", parameters=values, outputs=outputs) as record,
     ):
         counts = ingest_cohort(
             name=values["cohort"],

@@ -52,7 +52,9 @@ def reconstruct(
     if checkpoint is not None:
         from genmorph.training.checkpoints import load_model
 
-        volumes = reconstruct_scans(load_model(checkpoint), store, test_ids, device=values["device"])
+        volumes = reconstruct_scans(
+            load_model(checkpoint), store, test_ids, device=values["device"]
+        )
     else:
         volumes = reference_reconstructions(
             values["model"],

@@ -32,7 +32,11 @@ def table(
 
     values = read_parameters(parameters)
     room = f"genmorph.studies.{values['study']}.tables"
-    outputs = [out.with_suffix(".md"), out.with_suffix(".tex"), out.with_name(f"{out.stem}_cells.csv")]
+    outputs = [
+        out.with_suffix(".md"),
+        out.with_suffix(".tex"),
+        out.with_name(f"{out.stem}_cells.csv"),
+    ]
     with (
         locked(out),
         recording(

@@ -74,7 +74,9 @@ def read_scan(path: Path) -> Image:
     except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         raise ScanError(f"{path.name}: truncated or not a NIfTI file ({error})") from None
     if not np.isfinite(data).all():
-        raise ScanError(f"{path.name}: has {int((~np.isfinite(data)).sum())} NaN or infinite voxels")
+        raise ScanError(
+            f"{path.name}: has {int((~np.isfinite(data)).sum())} NaN or infinite voxels"
+        )
     if data.min() == data.max():
         raise ScanError(f"{path.name}: every voxel is {data.flat[0]:g}")
     return Image(np.ascontiguousarray(data), image.affine)

@@ -129,9 +129,7 @@ class Audit:
             for entry in record["outputs"]
         }
         self.written = {
-            entry["path"]: entry
-            for record in self.records.values()
-            for entry in record["outputs"]
+            entry["path"]: entry for record in self.records.values() for entry in record["outputs"]
         }
 
     def run(self, target: str | None = None) -> Report:
@@ -177,9 +175,7 @@ class Audit:
         ]
         if not found:
             known = sorted({f"{cell['row']},{cell['column']}" for cell in cells})
-            raise AuditError(
-                f"{target}: no cell '{row},{column}'", "cells: " + " | ".join(known)
-            )
+            raise AuditError(f"{target}: no cell '{row},{column}'", "cells: " + " | ".join(known))
         cell = found[0]
         names, _ = self._chain(cell["measurement"].split())
         return {
@@ -188,9 +184,12 @@ class Audit:
                 {
                     "record": name,
                     "command": self.records[name]["command"],
-                    "outputs": {entry["path"]: entry["sha256"] for entry in self.records[name]["outputs"]},
+                    "outputs": {
+                        entry["path"]: entry["sha256"] for entry in self.records[name]["outputs"]
+                    },
                     "raw_scans": sum(
-                        entry["base"].startswith("cohort:") for entry in self.records[name]["inputs"]
+                        entry["base"].startswith("cohort:")
+                        for entry in self.records[name]["inputs"]
                     ),
                     "seeds": self.records[name]["seeds"],
                     "commit": self.records[name]["git"].get("commit"),
@@ -223,7 +222,9 @@ class Audit:
         return names, findings
 
     def _no_record(self, path: str) -> Finding:
-        command = shlex.join(["snakemake", "--profile", "profiles/local", "--force", str(self.root / path)])
+        command = shlex.join(
+            ["snakemake", "--profile", "profiles/local", "--force", str(self.root / path)]
+        )
         return Finding("records", "fail", path, f"no record of it; restore it with: {command}")
 
     # -- the checks ----------------------------------------------------------------------------
@@ -248,7 +249,9 @@ class Audit:
             same = sha256_file(path) == entry["sha256"]
             yield _finding("outputs", same, entry["path"], "not the bytes that were written")
         elif self.fast:
-            size = sum((path / name).stat().st_size for name in entry["files"] if (path / name).exists())
+            size = sum(
+                (path / name).stat().st_size for name in entry["files"] if (path / name).exists()
+            )
             yield _finding("outputs", size == entry["size"], entry["path"], "another size")
         else:
             yield from _compare_folder(path, entry)
@@ -274,8 +277,15 @@ class Audit:
         if not path.is_file():
             return Finding("raw", "fail", subject, f"{path}: missing")
         if self.fast:
-            return _finding("raw", path.stat().st_size == entry["size"], subject, f"{path}: another size")
-        return _finding("raw", sha256_file(path) == entry["sha256"], subject, f"{path}: other bytes than were read")
+            return _finding(
+                "raw", path.stat().st_size == entry["size"], subject, f"{path}: another size"
+            )
+        return _finding(
+            "raw",
+            sha256_file(path) == entry["sha256"],
+            subject,
+            f"{path}: other bytes than were read",
+        )
 
     def _check_parents(self, name: str, record: Mapping[str, Any]) -> Iterator[Finding]:
         for parent, sha256 in record["parents"].items():
@@ -319,9 +329,7 @@ class Audit:
             yield Finding("code", "fail", name, str(error))
             return
         then = record["code"]["modules"]
-        changed = sorted(
-            module for module in {*now, *then} if now.get(module) != then.get(module)
-        )
+        changed = sorted(module for module in {*now, *then} if now.get(module) != then.get(module))
         yield _finding("code", not changed, name, f"changed since: {', '.join(changed)}")
 
     def _check_cells(self, record: Mapping[str, Any]) -> Iterator[Finding]:
@@ -337,7 +345,9 @@ class Audit:
             subject = f"{table} [{cell['row']}, {cell['column']}]"
             in_table = shown.get(cell["row"], {}).get(cell["column"])
             if in_table != cell["printed"]:
-                yield Finding("cells", "fail", subject, f"table prints {in_table}, cell {cell['printed']}")
+                yield Finding(
+                    "cells", "fail", subject, f"table prints {in_table}, cell {cell['printed']}"
+                )
             elif cell["source"] == "measured":
                 yield self._recompute(cell, subject)
 
@@ -350,7 +360,12 @@ class Audit:
         except (GenmorphError, KeyError, TypeError) as error:
             return Finding("cells", "fail", subject, f"its measurement cannot be read: {error}")
         expected = printed(values, cell["format"])
-        return _finding("cells", expected == cell["printed"], subject, f"measured {expected}, printed {cell['printed']}")
+        return _finding(
+            "cells",
+            expected == cell["printed"],
+            subject,
+            f"measured {expected}, printed {cell['printed']}",
+        )
 
     def _check_publication(self, names: Iterable[str]) -> Iterator[Finding]:
         now, state = environment(), git_state()
@@ -361,7 +376,9 @@ class Audit:
             if state and not git:
                 yield Finding("commit", "unknown", name, "was run outside git")
             elif git.get("dirty"):
-                yield Finding("commit", "fail", name, "ran uncommitted code: " + _few(git["changed"]))
+                yield Finding(
+                    "commit", "fail", name, "ran uncommitted code: " + _few(git["changed"])
+                )
             then = self.records[name]["environment"]
             differing = _environment_difference(then, now)
             yield _finding("environment", not differing, name, "; ".join(differing))

@@ -1,4 +1,4 @@
-"""Drawing shared by all studies: slices of volumes, fields, and figures that repeat byte for byte."""
+"""Drawing shared by all studies: slices, fields, and figures that repeat byte for byte."""
 
 from __future__ import annotations
 

@@ -289,10 +289,10 @@ def _data(runs: Sequence[Measured]) -> str:
     return "; ".join(sorted(labels))
 
 
-def _notes(
-    table: Table, measured: Sequence[Measured], parameters: Mapping[str, Any]
-) -> list[str]:
-    notes = [f"Data are {label}." for label in sorted({_data([entry]) for entry in measured} - {""})]
+def _notes(table: Table, measured: Sequence[Measured], parameters: Mapping[str, Any]) -> list[str]:
+    notes = [
+        f"Data are {label}." for label in sorted({_data([entry]) for entry in measured} - {""})
+    ]
     notes.append(f"Scale: {parameters['scale']}. {parameters['caption']}")
     notes += table.notes
     for entry in measured:
@@ -301,7 +301,10 @@ def _notes(
 
 
 def _write_csv(path: Path, header: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
@@ -342,6 +345,9 @@ def _latex(header: Sequence[str], lines: Iterable[Mapping[str, str]], notes: lis
 def _escape(text: str) -> str:
     for character in "&%#_":
         text = text.replace(character, f"\\{character}")
-    return text.replace("±", r"$\pm$").replace("³", r"$^3$").replace("α", r"$\alpha$").replace(
-        "β", r"$\beta$"
+    return (
+        text.replace("±", r"$\pm$")
+        .replace("³", r"$^3$")
+        .replace("α", r"$\alpha$")
+        .replace("β", r"$\beta$")
     )

@@ -34,13 +34,20 @@ def test_comments_docstrings_and_layout_do_not_count(package):
     before = code.code_hash("genmorph.cohorts.ingest")
     file = package / "cohorts" / "manifest.py"
     edit(file, '"""The manifest:', '"""A manifest:')
-    edit(file, "from __future__ import annotations\n", "# why\nfrom __future__ import annotations\n\n")
+    edit(
+        file,
+        "from __future__ import annotations\n",
+        "# why\nfrom __future__ import annotations\n\n",
+    )
     file.touch()
     assert code.code_hash("genmorph.cohorts.ingest") == before
 
 
 def test_a_changed_expression_counts_where_it_is_imported_and_nowhere_else(package):
-    ingest, cells = code.code_hash("genmorph.cohorts.ingest"), code.code_hash("genmorph.metrics.cells")
+    ingest, cells = (
+        code.code_hash("genmorph.cohorts.ingest"),
+        code.code_hash("genmorph.metrics.cells"),
+    )
     edit(package / "cohorts" / "manifest.py", "default=0)", "default=1)")
     assert code.code_hash("genmorph.cohorts.ingest") != ingest
     assert code.code_hash("genmorph.metrics.cells") == cells

@@ -1,0 +1,168 @@
+"""P1's figures from tiny stores and a tiny model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from genmorph.errors import GenmorphError
+from genmorph.store import Description, write_store
+from genmorph.studies.m3ae.figures import (
+    FIGURES,
+    LevelArrays,
+    cascade_of_sample,
+    choose_scans,
+    describe,
+    draw_reconstructions,
+    draw_transforms,
+)
+
+SHAPE = (20, 24, 17)
+LABEL = "simulated: no ranking may be read from it"
+
+
+@dataclass
+class Person:
+    scan_id: str
+    participant_id: str
+    age_years: float | None = None
+    diagnosis: str | None = None
+
+
+@pytest.fixture
+def volumes():
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij"))
+    brain = (np.square(grid).sum(0) < 0.8).astype(np.float32)
+    rng = np.random.default_rng(0)
+    return [brain * (0.4 + 0.5 * rng.random(SHAPE, np.float32)) for _ in range(3)]
+
+
+@pytest.fixture
+def save(tmp_path, volumes):
+    def write(name, made=volumes, source=None):
+        description = Description(
+            affine=np.diag([8.0, 8.0, 8.0, 1.0]).tolist(),
+            content=name,
+            data_label=LABEL,
+            source=source or {},
+        )
+        ids = [f"sub-{number}" for number in range(len(made))]
+        write_store(
+            tmp_path / name,
+            zip(ids, made, strict=True),
+            shape=made[0].shape,
+            dtype="float32",
+            description=description,
+        )
+        return tmp_path / name / "index.tsv"
+
+    return write
+
+
+def words(figure):
+    return " ".join(text.get_text() for text in figure.texts)
+
+
+def test_samples_and_reconstructions_are_written(save, volumes, tmp_path):
+    real = save("real")
+    made = save("made", volumes[:2], {"study": "m3ae", "model": "m3ae", "seed": 3})
+    out = tmp_path / "figures" / "m3ae_samples.png"
+    FIGURES["samples"]({"samples": made}, {"scale": "smoke"}, out)
+    assert out.is_file() and out.with_suffix(".svg").is_file()
+    files = {"store": real, "reconstructions": made}
+    FIGURES["reconstructions"](files, {"scale": "smoke"}, out.with_name("r.png"))
+    assert out.with_name("r.png").is_file()
+
+
+def test_difference_is_reconstruction_minus_scan(volumes):
+    scan = volumes[0]
+    figure = draw_reconstructions(
+        [("a", scan, scan + 0.1), ("b", scan, scan)], voxel_mm=(8, 8, 8), footer=LABEL
+    )
+    difference = figure.axes[12].images[0]  # third row, first column
+    np.testing.assert_allclose(difference.get_array(), 0.1, atol=1e-6)
+    assert difference.get_clim() == (-0.25, 0.25)
+    assert not np.any(figure.axes[15].images[0].get_array())
+    assert LABEL in words(figure)
+
+
+def levels_of(volume, growth):
+    displacement = np.zeros((3, *SHAPE), np.float32)
+    displacement[0] = 0.5
+    determinant = np.full(SHAPE, growth, np.float32)
+    return [
+        LevelArrays(0.02 * volume, volume, displacement, determinant),
+        LevelArrays(-0.05 * volume, volume),
+    ]
+
+
+def test_colours_of_transforms_are_centred_and_shared(volumes):
+    figure = draw_transforms(
+        volumes[0], levels_of(volumes[0], growth=1.4), voxel_mm=(8, 8, 8), footer=LABEL
+    )
+    # rows of three tiles: template, level 1, level 2
+    limit = figure.axes[4].images[0].get_clim()
+    assert limit == pytest.approx((-np.log2(1.5), np.log2(1.5)))
+    np.testing.assert_allclose(figure.axes[4].images[0].get_array(), np.log2(1.4), rtol=1e-5)
+    added = [figure.axes[number].images[0].get_clim() for number in (7, 8)]
+    assert added[0] == added[1] and added[0][0] == -added[0][1]
+    assert any("max 4.0 mm" in text.get_text() for text in figure.axes[1].texts)
+    assert any("only adds" in text.get_text() for text in figure.axes[2].texts)
+
+
+def test_folds_are_outlined(volumes):
+    levels = levels_of(volumes[0], growth=1.0)
+    levels[0].jacobian_determinant[8:12, 8:12] = -0.5
+    plain = draw_transforms(volumes[0], levels_of(volumes[0], 1.0), voxel_mm=(8, 8, 8))
+    folded = draw_transforms(volumes[0], levels, voxel_mm=(8, 8, 8))
+    assert len(folded.axes[4].collections) == len(plain.axes[4].collections) + 1
+    assert np.isfinite(folded.axes[4].images[0].get_array()).all()
+
+
+@pytest.fixture
+def model(volumes):
+    pytest.importorskip("torch")
+    from genmorph.models import build
+
+    options = {"channels": (2, 2, 2, 2), "latent_size": 4}
+    return build("m3ae", options, SHAPE, volumes[0])
+
+
+def test_transforms_show_the_first_sample_of_the_run(model, save, volumes, tmp_path):
+    from genmorph.sampling import draw_samples
+    from genmorph.seeds import derive_seed
+    from genmorph.training.checkpoints import save_model
+
+    checkpoint, out = tmp_path / "model.safetensors", tmp_path / "t.png"
+    save_model(checkpoint, model, {})
+    seed = derive_seed(3, "m3ae", "m3ae", "sample")
+    ((_, drawn),) = draw_samples(model.eval(), n=1, seed=seed)
+    template, levels = cascade_of_sample(model, 3, "m3ae", "m3ae")
+    np.testing.assert_allclose(levels[-1].image, drawn, atol=1e-5)
+    assert levels[-1].displacement is None and levels[0].displacement.shape == (3, *SHAPE)
+    np.testing.assert_array_equal(template, volumes[0])
+
+    values = {"study": "m3ae", "model": "m3ae", "seed": 3, "scale": "smoke"}
+    FIGURES["transforms"]({"checkpoint": checkpoint, "store": save("real")}, values, out)
+    assert out.is_file() and out.with_suffix(".svg").is_file()
+    other = save("other", [volumes[0][1:]])
+    with pytest.raises(GenmorphError, match="made for a grid of"):
+        FIGURES["transforms"]({"checkpoint": checkpoint, "store": other}, values, out)
+
+
+def test_scans_are_of_different_people_spread_over_ages():
+    ages = [70, 50, None, 60, 80, 90, 40]
+    scans = [
+        Person(f"sub-{n}_ses-{s}", f"sub-{n}", age) for n, age in enumerate(ages) for s in "12"
+    ]
+    chosen = choose_scans(scans, shown=3)
+    assert [scan.scan_id for scan in chosen] == ["sub-6_ses-1", "sub-0_ses-1", "sub-2_ses-1"]
+    assert len(choose_scans(scans)) == 6
+
+
+def test_people_are_not_named():
+    assert describe(Person("sub-1", "sub-1", 71.6, "AD")) == "72 years, AD"
+    assert describe(Person("sub-1", "sub-1", 93.0)) == "90+ years"
+    assert describe(Person("sub-1", "sub-1")) == "age unknown"

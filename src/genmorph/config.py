@@ -67,8 +67,8 @@ class StudyRoles(Options):
     cohort: str = Field("simulated", description="one of `cohorts`")
     template_scan: str | None = Field(
         None,
-        description="scan id of the template; null takes the first training scan of a person "
-        "without a diagnosis",
+        description="scan id of the template; null takes the healthy training scan nearest to the "
+        "training mean",
     )
 
 
@@ -163,8 +163,8 @@ class ScaleDefaults(Options):
 
 
 SCALES: dict[str, ScaleDefaults] = {
-    "smoke": ScaleDefaults(simulated_scans=12, simulated_resolution_mm=4.0, shard_size=8),
-    "demo": ScaleDefaults(simulated_scans=32, simulated_resolution_mm=2.0, shard_size=16),
+    "smoke": ScaleDefaults(simulated_scans=10, simulated_resolution_mm=4.0, shard_size=6),
+    "demo": ScaleDefaults(simulated_scans=32, simulated_resolution_mm=2.0, shard_size=32),
     "pilot": ScaleDefaults(simulated_scans=400, simulated_resolution_mm=1.5, shard_size=50),
     "paper": ScaleDefaults(simulated_scans=8000, simulated_resolution_mm=1.0, shard_size=200),
 }

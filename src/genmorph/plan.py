@@ -174,7 +174,7 @@ class Plan:
             "numerical_threads": self.config.compute.threads,
             **room.spec.measures[measure],
         }
-        if room.spec.measures[measure].get("store") == "samples":
+        if measure == "frechet":
             parameters["extractor"] = self.config.features.extractor
         return parameters
 

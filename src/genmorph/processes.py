@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import multiprocessing
 import os
 import select
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
 
 
 def limit_threads(n: int) -> None:
@@ -16,16 +30,11 @@ def limit_threads(n: int) -> None:
     The number of threads changes the order of sums, and with it the last bits of a result: it is
     a configured value, never what a scheduler happens to grant.
     """
-    for name in (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-    ):
-        os.environ[name] = str(n)
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(n)))
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
+    if "SimpleITK" in sys.modules:
+        sys.modules["SimpleITK"].ProcessObject.SetGlobalDefaultNumberOfThreads(n)
 
 
 def die_with_parent() -> None:
@@ -33,6 +42,10 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
+        # It may have ended while this process started, before the kernel was asked.
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:
+            os._exit(1)
 
 
 def die_with(pid: int) -> None:
@@ -70,3 +83,145 @@ def _close_inherited(keep: set[int]) -> None:
                 os.close(descriptor)
             except OSError:
                 continue
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """What a task came to whose worker process died on it, with company and again alone.
+
+    Attributes
+    ----------
+    exit_code : int
+        As `multiprocessing` gives it: negative is the number of a signal.
+    """
+
+    exit_code: int
+
+    def __str__(self) -> str:
+        if self.exit_code >= 0:
+            return f"the worker process ended by itself (exit code {self.exit_code})"
+        name = signal.Signals(-self.exit_code).name
+        hint = ": killed, or out of memory" if name == "SIGKILL" else ""
+        return f"the worker process died ({name}{hint})"
+
+
+def work_through(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    *,
+    workers: int,
+    numerical_threads: int = 1,
+) -> Iterator[tuple[int, Any]]:
+    """Carry out `function` on each task in worker processes; what a task kills is only its worker.
+
+    Parameters
+    ----------
+    function : callable
+        Importable; it turns exceptions into results itself.
+    tasks : sequence
+    workers : int
+        Processes. Each dies with this one.
+    numerical_threads : int
+        Of each worker.
+
+    Yields
+    ------
+    index, result : int, object
+        As they come. A worker that dies is replaced, and its task tried once more at the end,
+        alone on the machine as far as this function goes: only that can be laid to the task.
+        If it dies again the result is a `WorkerDied`.
+    """
+    waiting, suspects = list(range(len(tasks)))[::-1], []
+    crew: dict[Connection, _Worker] = {}
+    try:
+        while waiting or crew:
+            while waiting and len(crew) < workers:
+                worker = _Worker(function, numerical_threads)
+                crew[worker.connection] = worker
+                worker.take(waiting.pop(), tasks)
+            for connection in wait(list(crew)):
+                worker = crew[connection]
+                index, result = worker.task, worker.answer()
+                if isinstance(result, WorkerDied):
+                    del crew[connection]
+                    suspects.append(index)
+                    continue
+                # The worker goes on while the caller looks at the result.
+                if waiting:
+                    worker.take(waiting.pop(), tasks)
+                else:
+                    crew.pop(connection).dismiss()
+                yield index, result
+        for index in sorted(suspects):
+            worker = _Worker(function, numerical_threads)
+            crew[worker.connection] = worker
+            worker.take(index, tasks)
+            result = worker.answer()
+            crew.pop(worker.connection).dismiss()
+            yield index, result
+    finally:
+        for worker in crew.values():
+            worker.process.kill()
+            worker.dismiss()
+
+
+class _Worker:
+    """A process that carries out one task at a time, and the pipe to it."""
+
+    def __init__(self, function: Callable[[Any], Any], numerical_threads: int) -> None:
+        # Spawned, not forked: libraries with threads of their own do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, function, numerical_threads), daemon=True
+        )
+        with _thread_variables(numerical_threads):
+            self.process.start()
+        theirs.close()  # or its death would not be seen on the pipe
+
+    def take(self, index: int, tasks: Sequence[Any]) -> None:
+        """Send it a task."""
+        self.task = index
+        with contextlib.suppress(ConnectionError):  # already dead: seen when its answer is read
+            self.connection.send(tasks[index])
+
+    def answer(self) -> Any:
+        """Wait for the result of its task; `WorkerDied` when there will be none."""
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionError):
+            return WorkerDied(self.dismiss())
+
+    def dismiss(self) -> int:
+        """Let it end; its exit code."""
+        self.connection.close()
+        self.process.join()
+        return self.process.exitcode
+
+
+def _serve(connection: Connection, function: Callable[[Any], Any], numerical_threads: int) -> None:
+    """Life of a worker: answer tasks until the pipe is closed."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    limit_threads(numerical_threads)
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        connection.send(function(task))
+
+
+@contextlib.contextmanager
+def _thread_variables(n: int) -> Iterator[None]:
+    """The environment a worker starts with: libraries read it when they are imported."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(n)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

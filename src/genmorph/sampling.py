@@ -228,13 +228,22 @@ def _check_reference(kind: str, wanted: str) -> None:
         raise GenmorphError(f"reference '{kind}' defines no {wanted}; {did_you_mean(kind, able)}")
 
 
-def _constant(kind: str, store: Store, training_ids: Sequence[str], template: str) -> np.ndarray:
-    if kind == "template":
-        return store.read(template)
+def nearest_to_mean(store: Store, ids: Sequence[str], training_ids: Sequence[str]) -> str:
+    """Of some scans the one of least squared distance to the training mean; the first of equals."""
+    mean = _mean(store, training_ids)
+    distances = [float(np.square(store.read(scan_id) - mean).sum()) for scan_id in ids]
+    return ids[int(np.argmin(distances))]
+
+
+def _mean(store: Store, ids: Sequence[str]) -> np.ndarray:
     total = np.zeros(store.shape)
-    for scan_id in training_ids:
+    for scan_id in ids:
         total += store.read(scan_id)
-    return (total / len(training_ids)).astype(np.float32)
+    return (total / len(ids)).astype(np.float32)
+
+
+def _constant(kind: str, store: Store, training_ids: Sequence[str], template: str) -> np.ndarray:
+    return store.read(template) if kind == "template" else _mean(store, training_ids)
 
 
 def _shuffled(ids: Sequence[str], k: int, seed: int) -> str:

@@ -71,8 +71,9 @@ def scan_ids(
 def template_id(store: Any, manifest: Path, participants: Path, values: Mapping[str, Any]) -> str:
     """The training scan that serves as template.
 
-    The configured one, or the first training scan of a cognitively normal (or undiagnosed)
-    person: the paper took such a person's baseline scan (P1, section 3).
+    The configured one; or, among scans of cognitively normal (or undiagnosed) people, the one
+    nearest to the mean of all training scans. The paper took one such person's baseline scan and
+    does not say how it was chosen (P1, section 3).
 
     Raises
     ------
@@ -81,6 +82,7 @@ def template_id(store: Any, manifest: Path, participants: Path, values: Mapping[
     """
     from genmorph.cohorts.manifest import read_manifest
     from genmorph.errors import did_you_mean
+    from genmorph.sampling import nearest_to_mean
 
     training = scan_ids(store, manifest, participants, "train", values["population"])
     wanted = values["template_scan"]
@@ -92,7 +94,7 @@ def template_id(store: Any, manifest: Path, participants: Path, values: Mapping[
         return wanted
     diagnosis = {scan.scan_id: scan.diagnosis for scan in read_manifest(manifest)}
     healthy = [scan_id for scan_id in training if diagnosis[scan_id] in (None, "CN")]
-    return (healthy or training)[0]
+    return nearest_to_mean(store, healthy or training, training)
 
 
 def write_run_store(

@@ -27,6 +27,7 @@ from genmorph.models.options import M3AEOptions
 
 LEVELS = 4
 DEFORMING_LEVELS = 3  # the last level is additive only (P1, section 2)
+LOG_VARIANCE_WEIGHTS = 0.1  # a chosen first log variance is nearly the same for all scans
 HEAD_WEIGHT_SPREAD = 1e-3  # so small that an untrained model returns the template
 
 
@@ -204,6 +205,10 @@ class Encoder(nn.Module):
             )
         )
         self.to_posterior = nn.Linear(widths[-1] * math.prod(sizes[0]), 2 * options.latent_size)
+        if options.initial_log_variance is not None:
+            with torch.no_grad():
+                self.to_posterior.weight[options.latent_size :] *= LOG_VARIANCE_WEIGHTS
+                self.to_posterior.bias[options.latent_size :] = options.initial_log_variance
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
         """Volumes `[n, 1, x, y, z]` to mean and log variance `[n, latent_size]`."""
@@ -340,6 +345,8 @@ class M3AE(nn.Module):
 
     def encode(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance `[n, latent_size]` of z given volumes `[n, x, y, z]`."""
+        if self.options.encoder_input == "difference_from_template":
+            volumes = volumes - self.template
         mean, log_variance = self.encoder(volumes[:, None])
         return mean.float(), log_variance.float()
 

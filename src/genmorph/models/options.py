@@ -40,6 +40,9 @@ class M3AEOptions(Options):
     - Norms in the losses: sums over voxels, KL a sum over latent dimensions, all of them means
       over the batch; `reduction`. The weights γ assume sums over 80x96x80 voxels and are not
       rescaled on another grid: on a coarser grid the KL term weighs more against them.
+    - First weights: torch's own, and what `initial_log_variance` says. A narrow first posterior
+      and `encoder_input: difference_from_template` let a very short run learn from its latents;
+      both are off unless asked for.
     - Number of squarings, and how β rises within the warm-up: `integration_steps`,
       `beta_warmup_unit`.
     """
@@ -55,6 +58,12 @@ class M3AEOptions(Options):
         "instance", description="after each convolution of a block"
     )
     negative_slope: float = Field(0.2, ge=0, description="of the leaky rectifier in a block")
+    encoder_input: Literal["volume", "difference_from_template"] = Field(
+        "volume", description="what the encoder sees; the difference lacks what all scans share"
+    )
+    initial_log_variance: float | None = Field(
+        None, description="of the posterior before training; null leaves the layer's first weights"
+    )
     downscaling: Literal["before_convolutions", "after_convolutions"] = Field(
         "before_convolutions", description="where an encoder block halves the grid"
     )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genmorph.errors import ScanError
 
 MOST_VOXELS = 1024**3
+MOST_BYTES = 8 * MOST_VOXELS
+LEAST_VOXELS = 16  # along an axis; a localiser of a few slices is no T1 scan
 VOXEL_RANGE_MM = (0.1, 10.0)
+NIFTI2_HEADER_BYTES = 540
 
 
 @dataclass(frozen=True)
@@ -50,43 +56,152 @@ def read_scan(path: Path) -> Image:
     Raises
     ------
     ScanError
-        When the file is missing, truncated or no NIfTI; when the image is not 3D, has NaN or
-        infinite values, is constant, or its header's geometry is impossible.
+        See `parse_scan`; also when the file is missing or must not be read.
     """
+    return parse_scan(read_bytes(path), path.name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file as it lies on disk: what is hashed is what is used.
+
+    Raises
+    ------
+    ScanError
+        When the file is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ScanError(f"{path.name}: the file is missing") from None
+    except OSError as error:
+        raise ScanError(f"{path.name}: cannot be read ({error.strerror})") from None
+
+
+def parse_scan(content: bytes, name: str) -> Image:
+    """Check that a file's bytes are a T1 image of a head, and turn it to RAS+.
+
+    Parameters
+    ----------
+    content : bytes
+        A `.nii` or `.nii.gz` file.
+    name : str
+        What errors call it.
+
+    Raises
+    ------
+    ScanError
+        When the file is truncated, damaged or no NIfTI; when the image is not 3D, has NaN or
+        infinite values, is constant, or its header's geometry is impossible or unknown.
+    """
+    try:
+        image = _open(_unzip(content))
+        _check_header(image)
+        image = _one_volume(image)
+        _check_geometry(image)
+        data, affine = _canonical(image)
+    except ScanError as error:
+        raise ScanError(f"{name}: {error.message}", error.cure) from None
+    if not np.isfinite(data).all():
+        raise ScanError(f"{name}: has {int((~np.isfinite(data)).sum())} NaN or infinite voxels")
+    if data.min() == data.max():
+        raise ScanError(f"{name}: every voxel is {data.flat[0]:g}")
+    return Image(data, affine)
+
+
+def _unzip(content: bytes) -> bytes:
+    """The bytes of the image, their checksum verified where the file has one."""
+    if not content:
+        raise ScanError("the file is empty")
+    if content[:2] != b"\x1f\x8b":
+        return content
+    pieces, size = [], 0
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            while piece := stream.read(1 << 24):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MOST_BYTES:
+                    raise ScanError("unpacks to more bytes than a scan can have")
+    except EOFError:
+        raise ScanError("truncated: the compressed file ends too early") from None
+    except (OSError, zlib.error) as error:
+        raise ScanError(f"damaged: it cannot be unpacked ({error})") from None
+    return b"".join(pieces)
+
+
+def _open(content: bytes) -> Any:
+    """The NIfTI image, its voxels not yet read."""
     import nibabel as nib
 
-    if not path.is_file():
-        raise ScanError(f"{path.name}: the file is missing")
+    first = content[:4]
+    nifti2 = NIFTI2_HEADER_BYTES in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
+    kind = nib.Nifti2Image if nifti2 else nib.Nifti1Image
     try:
-        image = nib.load(path)
-        shape = image.shape
-        if int(np.prod(shape, dtype=object)) > MOST_VOXELS:
-            raise ScanError(f"{path.name}: header claims {shape} voxels, more than can be a scan")
-        if len(shape) == 4 and shape[3] == 1:
-            image, shape = image.slicer[..., 0], shape[:3]
-        if len(shape) != 3:
-            raise ScanError(f"{path.name}: not a 3D image but {len(shape)}D, shape {shape}")
-        _check_geometry(path, image.affine)
-        image = nib.as_closest_canonical(image)
-        data = image.get_fdata(dtype=np.float32)
-    except ScanError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
-        raise ScanError(f"{path.name}: truncated or not a NIfTI file ({error})") from None
-    if not np.isfinite(data).all():
+        image = kind.from_bytes(content)
+        shape, voxel_bytes = image.shape, image.get_data_dtype().itemsize
+        offset = int(image.dataobj.offset)
+    except Exception as error:  # nibabel raises many kinds on a damaged header
+        raise ScanError(f"not a NIfTI file ({_first_line(error)})") from None
+    voxels = int(np.prod(shape, dtype=object))
+    if voxels < 1 or voxels > MOST_VOXELS:
+        raise ScanError(f"header claims {shape} voxels, which no scan has")
+    if offset < 0 or offset + voxels * voxel_bytes > len(content):
         raise ScanError(
-            f"{path.name}: has {int((~np.isfinite(data)).sum())} NaN or infinite voxels"
+            f"truncated: the header promises {offset + voxels * voxel_bytes} bytes, "
+            f"the file holds {len(content)}"
         )
-    if data.min() == data.max():
-        raise ScanError(f"{path.name}: every voxel is {data.flat[0]:g}")
-    return Image(np.ascontiguousarray(data), image.affine)
+    return image
 
 
-def _check_geometry(path: Path, affine: np.ndarray) -> None:
+def _check_header(image: Any) -> None:
+    kind = image.get_data_dtype()
+    if kind.kind not in "iuf":
+        raise ScanError(f"its voxels are no plain numbers but {kind} (colours, or complex values)")
+    if not (image.header["sform_code"] > 0 or image.header["qform_code"] > 0):
+        raise ScanError(
+            "its header does not say how the image lies in space (sform and qform codes are 0), "
+            "so left and right are unknown",
+            "convert the scan anew from DICOM, or set the codes once you know the orientation",
+        )
+
+
+def _one_volume(image: Any) -> Any:
+    shape = image.shape
+    if len(shape) > 3 and all(size == 1 for size in shape[3:]):
+        while len(image.shape) > 3:
+            image = image.slicer[..., 0]
+    if len(image.shape) != 3:
+        raise ScanError(
+            f"not one 3D image but {len(shape)}D, shape {shape}",
+            "keep one volume of it, or leave the scan out",
+        )
+    if min(image.shape) < LEAST_VOXELS:
+        raise ScanError(f"shape {image.shape}: fewer than {LEAST_VOXELS} voxels along an axis")
+    return image
+
+
+def _check_geometry(image: Any) -> None:
+    affine = image.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise ScanError(f"{path.name}: its affine is singular or not finite")
+        raise ScanError("its affine is singular or not finite")
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     least, most = VOXEL_RANGE_MM
     if (voxel_mm < least).any() or (voxel_mm > most).any():
         sizes = " x ".join(f"{size:.3g}" for size in voxel_mm)
-        raise ScanError(f"{path.name}: voxels of {sizes} mm, expected {least} to {most}")
+        raise ScanError(f"voxels of {sizes} mm, expected {least} to {most}")
+
+
+def _canonical(image: Any) -> tuple[np.ndarray, np.ndarray]:
+    import nibabel as nib
+
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # found as infinite voxels, and said so
+            image = nib.as_closest_canonical(image)
+            data = image.get_fdata(dtype=np.float32)
+    except Exception as error:  # orientations and scalings that only a damaged header has
+        raise ScanError(f"its voxels cannot be read ({_first_line(error)})") from None
+    return np.ascontiguousarray(data), np.asarray(image.affine, dtype=float)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genmorph.errors import GenmorphError, TrainingError
 from genmorph.files import atomic_path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from genmorph.models.interface import GenerativeModel
 
 METRICS = "metrics.csv"
+LEADING_COLUMNS = ("epoch", "step", "volumes_seen", "learning_rate")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -71,9 +72,8 @@ class Summary:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What every device of a run is given."""
+class _Run(NamedTuple):
+    """What every device of a run is given (Fabric refuses a frozen dataclass)."""
 
     store: Reader
     training_ids: tuple[str, ...]
@@ -381,7 +381,8 @@ class _Log:
 def _write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
     import csv
 
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    terms = {column for row in rows for column in row} - set(LEADING_COLUMNS)
+    columns = [*LEADING_COLUMNS, *sorted(terms)]
     with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()

@@ -4,61 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-
-PROJECT = Path(__file__).parents[1]
-
-
-def copy_project(folder: Path) -> Path:
-    """A committed checkout without results, as a fresh clone is."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    for name in listed:
-        source, target = PROJECT / name, folder / name
-        if source.exists() and not name.startswith("results/"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target, follow_symlinks=False)
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it stands"]):
-        identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-        subprocess.run(["git", *identity, *words], cwd=folder, check=True)
-    return folder
-
-
-def run_snakemake(*words: str, folder: Path = PROJECT, **environment: str):
-    """Run Snakemake in a checkout; the result has `returncode` and the joined `text`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment,
-    )
-    done.text = done.stdout
-    return done
-
-
-def run_genmorph(*words: str, folder: Path = PROJECT):
-    """Run the command line with a checkout's own code."""
-    return subprocess.run(
-        [sys.executable, "-m", "genmorph", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-    )
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROJECT, copy_project
-from conftest import run_snakemake as snakemake
+from support import PROJECT, copy_project
+from support import run_snakemake as snakemake
 
 
 @pytest.fixture

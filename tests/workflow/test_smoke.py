@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import copy_project, run_genmorph, run_snakemake
+from support import copy_project, run_genmorph, run_snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 

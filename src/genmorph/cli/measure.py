@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,10 @@ from genmorph.cli.common import (
     read_parameters,
     scan_ids,
 )
+
+if TYPE_CHECKING:
+    from genmorph.metrics.measurement import Measurement
+    from genmorph.store import Store
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,6 +49,7 @@ def measure(
     real, made = Store(reference.parent), Store(generated.parent)
     test_ids = scan_ids(real, manifest, participants, "test", values["population"])
     stores = [generated, generated.with_name("store.json"), reference]
+    weights = feature_weights.read_bytes() if feature_weights else None
     with (
         locked(out),
         recording(
@@ -53,30 +58,53 @@ def measure(
     ):
         if feature_weights is not None:
             record.add_input(feature_weights, base="external")
-        if values["measure"] == "frechet":
-            from genmorph.metrics.features import load_extractor
-            from genmorph.metrics.frechet import slice_frechet
-
-            weights = feature_weights.read_bytes() if feature_weights else None
-            measurement = slice_frechet(
-                ((scan_id, made.read(scan_id)) for scan_id in made.ids),
-                ((scan_id, real.read(scan_id)) for scan_id in test_ids),
-                extractor=load_extractor(values["extractor"], weights),
-                positions=values["positions"],
-                reference_shape=values["reference_grid"],
-            )
-        else:
-            from genmorph.metrics.reconstruction import measure_reconstruction
-
-            measurement = measure_reconstruction(
-                ((scan_id, real.read(scan_id), made.read(scan_id)) for scan_id in test_ids),
-                data_range=values["data_range"],
-            )
-        write_json(out, placed(measurement, real, made, values))
+        measurement = MEASURES[values["measure"]](made, real, test_ids, values, weights)
+        write_json(out, placed(measurement, real, made))
     typer.echo(f"{out}: {measurement.values}")
 
 
-def placed(measurement: object, real: object, made: object, values: dict) -> dict:
+def _frechet(
+    made: Store, real: Store, test_ids: list[str], values: dict[str, Any], weights: bytes | None
+) -> Measurement:
+    from genmorph.metrics.features import load_extractor
+    from genmorph.metrics.frechet import slice_frechet
+
+    return slice_frechet(
+        ((name, made.read(name)) for name in made.ids),
+        ((scan_id, real.read(scan_id)) for scan_id in test_ids),
+        extractor=load_extractor(values["extractor"], weights),
+        positions=values["positions"],
+        reference_shape=values["reference_grid"],
+    )
+
+
+def _diversity(
+    made: Store, real: Store, test_ids: list[str], values: dict[str, Any], weights: bytes | None
+) -> Measurement:
+    from genmorph.metrics.diversity import measure_diversity
+
+    return measure_diversity(
+        ((name, made.read(name)) for name in made.ids),
+        data_range=values["data_range"],
+        max_pairs=values["max_pairs"],
+    )
+
+
+def _reconstruction(
+    made: Store, real: Store, test_ids: list[str], values: dict[str, Any], weights: bytes | None
+) -> Measurement:
+    from genmorph.metrics.reconstruction import measure_reconstruction
+
+    return measure_reconstruction(
+        ((scan_id, real.read(scan_id), made.read(scan_id)) for scan_id in test_ids),
+        data_range=values["data_range"],
+    )
+
+
+MEASURES = {"frechet": _frechet, "diversity": _diversity, "reconstruction": _reconstruction}
+
+
+def placed(measurement: Measurement, real: Store, made: Store) -> dict[str, Any]:
     """The measurement as JSON, with the run it is of and what must be said of the data."""
     content = measurement.to_json()
     content["data_label"] = real.description.data_label

@@ -278,7 +278,9 @@ def _counts(runs: Sequence[Measured]) -> str:
     for entry in runs:
         counts = entry.content["n"]
         side = counts.get("generated_scans", counts.get("scans"))
-        part = f"{entry.content['measure']} {side} vs {counts['reference_scans']}"
+        part = f"{entry.content['measure']} {side}"
+        if "reference_scans" in counts:
+            part += f" vs {counts['reference_scans']}"
         if part not in parts:
             parts.append(part)
     return "; ".join(parts) or NOT_AVAILABLE

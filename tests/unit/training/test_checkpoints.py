@@ -119,7 +119,9 @@ def test_a_damaged_state_is_named_and_the_one_before_is_taken(states, capsys, fi
     elif damage == "cut":
         path.write_bytes(content[:-20])
     else:
-        flipped = content.replace(b'"sha256"', b'"sha256_"') if file == "state.json" else b"x" + content
+        flipped = (
+            content.replace(b'"sha256"', b'"sha256_"') if file == "state.json" else b"x" + content
+        )
         path.write_bytes(flipped)
     assert load_state(states)[0] == 2
     assert "step-00000003" in capsys.readouterr().err

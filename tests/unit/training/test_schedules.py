@@ -10,7 +10,9 @@ from genmorph.training.schedules import Schedule
 
 
 def schedule(scans=7, devices=1, seed=0, **options):
-    return Schedule(TrainingOptions(**{"batch_size": 3, "epochs": 4, **options}), scans, seed, devices)
+    return Schedule(
+        TrainingOptions(**{"batch_size": 3, "epochs": 4, **options}), scans, seed, devices
+    )
 
 
 def test_an_epoch_sees_every_scan_once():

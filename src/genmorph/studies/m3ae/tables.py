@@ -49,7 +49,7 @@ TABLES = {
             _slices("axial"),
             _slices("coronal"),
             _slices("sagittal"),
-            Column("greatest SSIM between samples", "diversity", "ssim_max", ".3f"),
+            Column("greatest SSIM between samples", "diversity", "pairwise_ssim_max", ".3f"),
             _reconstruction("l2", "L2", ".4f", in_paper=True),
             _reconstruction("ssim", "SSIM", ".3f", in_paper=True),
             _reconstruction("psnr", "PSNR (dB)", ".2f", in_paper=True),

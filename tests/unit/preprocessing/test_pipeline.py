@@ -1,0 +1,232 @@
+"""A shard on made heads: bad scans are rows, bytes do not depend on workers, results are right."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from genmorph.cohorts.simulate import simulate_cohort
+from genmorph.files import folder_hashes, read_tsv
+from genmorph.preprocessing import pipeline
+from genmorph.preprocessing.engines import builtin
+from genmorph.preprocessing.pipeline import ScanRow, preprocess_shard
+from genmorph.preprocessing.raw import Image, read_scan
+from genmorph.preprocessing.steps import AffineRegistration, BiasCorrection, Resample
+from genmorph.store import Store, write_index
+from genmorph.studies import load_spec
+
+GRID = (20, 24, 20)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Four simulated heads at 4 mm, with their true brain masks."""
+    root = tmp_path_factory.mktemp("heads") / "raw"
+    simulate_cohort(root, n=4, seed=3, resolution_mm=4.0)
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    coarse = {"shrink_factors": (2, 1), "smoothing_mm": (4.0, 2.0), "sampling_fraction": 0.3}
+    return load_spec("m3ae").recipe.altered(
+        {
+            "resample": {"grid": GRID},
+            "bias_correction": {"working_mm": 8.0},
+            "brain_extraction": {"network_voxels": 192},
+            "affine_registration": coarse,
+        }
+    )
+
+
+def scans_of(root: Path) -> list[ScanRow]:
+    paths = sorted(root.glob("sub-*/**/anat/*_T1w.nii.gz"))
+    return [ScanRow(path.name.removesuffix("_T1w.nii.gz"), path, False) for path in paths]
+
+
+def run(scans, out, recipe, workers=2):
+    lines = []
+    report = preprocess_shard(
+        scans,
+        out / "shard-0000.zarr",
+        out / "shard-0000.tsv",
+        out / "mosaics",
+        recipe,
+        workers=workers,
+        say=lines.append,
+    )
+    assert len(lines) == len(scans)
+    return report, read_tsv(out / "shard-0000.tsv")
+
+
+@pytest.fixture(scope="module")
+def shard(heads, recipe, tmp_path_factory):
+    """One shard with two good heads and five scans that cannot be used."""
+    out = tmp_path_factory.mktemp("shard")
+    bad = out / "bad"
+    bad.mkdir()
+    good = scans_of(heads)[:2]
+    content = good[0].path.read_bytes()
+    (bad / "cut.nii.gz").write_bytes(content[: len(content) // 2])
+    image = nib.load(good[0].path)
+    data = image.get_fdata(dtype=np.float32)
+    holes = data.copy()
+    holes[3, 4, 5] = np.nan
+    made = {"nan": holes, "zero": np.zeros_like(data), "four": np.stack([data, data], -1)}
+    for name, values in made.items():
+        nib.Nifti1Image(values, image.affine).to_filename(bad / f"{name}.nii.gz")
+    names = ("cut", "nan", "zero", "four", "absent")
+    scans = [good[0], *(ScanRow(name, bad / f"{name}.nii.gz", False) for name in names), good[1]]
+    report, rows = run(scans, out, recipe)
+    return out, scans, report, rows
+
+
+def test_bad_scans_are_rows_with_their_reason_and_the_rest_goes_on(shard):
+    _, scans, report, rows = shard
+    assert (report.n_ok, report.n_failed) == (2, 5)
+    assert [row["scan_id"] for row in rows] == [scan.scan_id for scan in scans]
+    reasons = {row["scan_id"]: row["reason"] for row in rows if row["status"] == "failed"}
+    for name, words in {
+        "cut": "truncated",
+        "nan": "NaN",
+        "zero": "every voxel is 0",
+        "four": "not a 3D image",
+        "absent": "missing",
+    }.items():
+        assert words in reasons[name]
+    assert [row["row"] for row in rows if row["status"] == "ok"] == ["0", "1"]
+
+
+def test_volumes_are_brains_on_the_grid(shard, recipe):
+    out, _, _, rows = shard
+    from genmorph.store import Description
+
+    entries = [{**row, "shard": 0} for row in rows if row["status"] == "ok"]
+    write_index(out, entries, Description(recipe.grid_affine(), "tiny", "", {}))
+    store = Store(out)
+    assert store.shape == GRID
+    for row in entries:
+        volume = store.read(row["scan_id"])
+        assert volume.min() == 0.0 and volume.max() == 1.0
+        brain_ml = (volume > 0).sum() * 8.0**3 / 1000
+        assert 1400 < brain_ml < 2300  # as large as the template's, whatever the person's
+        assert volume[0].max() == volume[-1].max() == 0.0
+        assert float(row["template_correlation"]) > 0.5
+
+
+def test_each_good_scan_has_a_mosaic(shard):
+    out, scans, _, _ = shard
+    names = sorted(path.stem for path in (out / "mosaics").iterdir())
+    assert names == sorted([scans[0].scan_id, scans[-1].scan_id])
+
+
+def test_raw_scans_are_hashed_as_they_are_read(shard):
+    from genmorph.files import sha256_file
+
+    _, scans, report, _ = shard
+    assert "absent" not in report.raw
+    for scan in scans:
+        if scan.scan_id in report.raw:
+            assert report.raw[scan.scan_id][0] == sha256_file(scan.path)
+
+
+def test_the_same_bytes_with_one_worker(shard, recipe, tmp_path):
+    out, scans, _, _ = shard
+    run(scans, tmp_path, recipe, workers=1)
+    for name in ("shard-0000.zarr", "mosaics"):
+        assert folder_hashes(out / name) == folder_hashes(tmp_path / name)
+    table = "shard-0000.tsv"
+    assert (out / table).read_text() == (tmp_path / table).read_text()
+
+
+def test_brain_masks_are_near_the_true_ones(heads):
+    scan = scans_of(heads)[0]
+    image = read_scan(scan.path)
+    options = load_spec("m3ae").recipe.step("brain_extraction")
+    mask = builtin.extract_brain(image, options)
+    found = next((heads / "derivatives/truth").rglob(f"{scan.scan_id}*_desc-brain_mask.nii.gz"))
+    truth = nib.as_closest_canonical(nib.load(found)).get_fdata() > 0
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.95
+
+
+def test_a_worker_that_dies_loses_its_scan_and_no_other(heads, tmp_path, recipe, monkeypatch):
+    # the pool's own machinery, with work that kills its process for one scan
+    monkeypatch.setattr(pipeline, "_work", _deadly)
+    scans = scans_of(heads)[:3]
+    outcomes = {scan.scan_id: outcome for scan, outcome in pipeline._outcomes(scans, recipe, 2)}
+    assert "worker process died" in outcomes[scans[1].scan_id]
+    assert {outcomes[scans[0].scan_id], outcomes[scans[2].scan_id]} == {"whole"}
+
+
+def _deadly(scan: ScanRow, recipe) -> str:
+    if scan.scan_id.endswith("2"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "whole"
+
+
+def test_a_known_bias_field_is_taken_out():
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 48, 44)), indexing="ij"))
+    inside = (grid**2).sum(axis=0) < 0.8
+    tissue = np.where((grid[0] * 7).astype(int) % 2, 0.9, 0.6) * inside
+    field = np.exp(0.3 * grid[1] + 0.2 * grid[2] * grid[0])
+    data = tissue * field * (1 + 0.01 * rng.standard_normal(field.shape))
+    image = Image(np.maximum(data, 0).astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
+    corrected = builtin.correct_bias(image, inside, BiasCorrection(working_mm=8.0))
+    left = np.log(corrected.data / np.maximum(tissue, 1e-3))[inside]
+    assert left.std() < 0.4 * np.log(field)[inside].std()
+
+
+def test_a_known_affine_is_found():
+    template = builtin.template()
+    step = template.data[::3, ::3, ::3]
+    scale = np.diag([3.0, 3.0, 3.0, 1.0])
+    turn = np.eye(4)
+    angle = np.deg2rad(8)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[:3, :3] *= 1.08
+    turn[:3, 3] = (6, -4, 5)
+    moved = Image(np.ascontiguousarray(step), turn @ template.affine @ scale)
+    options = AffineRegistration(resolution_mm=3.0, shrink_factors=(2, 1), smoothing_mm=(4, 2))
+    found = builtin.register_affine(moved, options)
+    points = np.array([[-50, -70, 0, 1], [50, 40, 30, 1], [0, -20, -40, 1], [20, 0, 60, 1]]).T
+    assert np.linalg.norm(((found - turn) @ points)[:3], axis=0).max() < 3.0
+
+
+def test_resampling_keeps_background_out_of_the_brain():
+    mask = np.zeros((30, 30, 30), bool)
+    mask[8:22, 8:22, 8:22] = True
+    image = Image(np.where(mask, 5.0, 0.0).astype(np.float32), np.diag([1.0, 1.0, 1.0, 1.0]))
+    options = Resample(grid=(8, 8, 8), field_of_view_mm=(32, 32, 32), centre_mm=(14.5, 14.5, 14.5))
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    affine[:3, 3] = 14.5 - 14
+    volume, inside = builtin.resample(image, mask, np.eye(4), options, affine)
+    np.testing.assert_allclose(volume[inside], 5.0, rtol=1e-5)
+    assert (volume[~inside] == 0).all()
+    assert abs(inside.sum() * 64 - mask.sum()) < 0.35 * mask.sum()
+
+
+def test_real_heads_and_stripped_scans(shared_data, tmp_path):
+    recipe = load_spec("m3ae").recipe.altered(
+        {
+            "resample": {"grid": (40, 48, 40)},
+            "bias_correction": {"working_mm": 8.0},
+            "brain_extraction": {"network_voxels": 192},
+            "affine_registration": {"shrink_factors": (4, 2), "smoothing_mm": (4, 2)},
+        }
+    )
+    stripped = sorted((shared_data / "oasis-miccai2012").glob("sub-*/ses-1/anat/*_T1w.nii.gz"))[0]
+    head = tmp_path / "head.nii.gz"
+    shutil.copy(shared_data / "heads" / "T1_head_ext2.nii.gz", head)
+    scans = [ScanRow("head", head, False), ScanRow("stripped", stripped, True)]
+    report, rows = run(scans, tmp_path, recipe)
+    assert report.n_ok == 2, rows
+    for row in rows:
+        assert 1000 < float(row["brain_ml"]) < 2000
+        assert float(row["template_correlation"]) > 0.4

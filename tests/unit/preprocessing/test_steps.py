@@ -1,0 +1,64 @@
+"""Recipes: ordered, typed, on a grid whose affine is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genmorph.errors import ConfigError
+from genmorph.preprocessing.steps import Recipe
+from genmorph.studies import load_spec
+from genmorph.validation import validate
+
+
+@pytest.fixture
+def recipe():
+    return load_spec("m3ae").recipe
+
+
+def test_the_papers_grid_is_two_millimetres_around_the_brain(recipe):
+    affine = np.asarray(recipe.grid_affine())
+    assert recipe.grid == (80, 96, 80)
+    np.testing.assert_allclose(np.diag(affine), [2, 2, 2, 1])
+    centre = affine @ [39.5, 47.5, 39.5, 1]
+    np.testing.assert_allclose(centre[:3], recipe.step("resample").centre_mm)
+
+
+def test_the_whole_template_brain_lies_on_the_grid(recipe):
+    from genmorph.preprocessing.engines import builtin
+
+    template = builtin.template()
+    voxels = np.argwhere(template.data > 0)
+    world = template.affine @ np.c_[voxels, np.ones(len(voxels))].T
+    index = np.linalg.inv(recipe.grid_affine()) @ world
+    assert index[:3].min() >= 0
+    assert (index[:3].max(axis=1) <= np.asarray(recipe.grid) - 1).all()
+
+
+def test_another_grid_covers_the_same_field_of_view(recipe):
+    coarse = recipe.altered({"resample": {"grid": (40, 48, 40)}})
+    first, last = np.asarray(recipe.grid_affine()), np.asarray(coarse.grid_affine())
+    np.testing.assert_allclose(first @ [-0.5, -0.5, -0.5, 1], last @ [-0.5, -0.5, -0.5, 1])
+    np.testing.assert_allclose(first @ [79.5, 95.5, 79.5, 1], last @ [39.5, 47.5, 39.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"resampel": {}}, ["resampel", "did you mean 'resample'"]),
+        ({"brain_extraction": {"method": "deepbt"}}, ["method", "did you mean 'deepbet'"]),
+        ({"bias_correction": {"iteration": 3}}, ["did you mean 'iterations'"]),
+    ],
+)
+def test_a_wrong_change_names_the_step_and_the_cure(recipe, changes, words):
+    with pytest.raises(ConfigError) as error:
+        recipe.altered(changes)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_steps_stand_in_order_and_once(recipe):
+    steps = recipe.model_dump()["steps"]
+    for wrong in (steps[::-1], [*steps, steps[-1]], steps[:2]):
+        with pytest.raises(ConfigError, match=r"in this order|missing"):
+            validate(Recipe, {"steps": wrong}, "recipe")

@@ -109,7 +109,10 @@ def write_run_store(
     inputs: list[Path],
     checkpoint: Path | None,
 ) -> None:
-    """Write a run's volumes beside `out` (an index.tsv) as a store, with its record."""
+    """Write a run's volumes beside `out` (an index.tsv) as a store, with its record.
+
+    Intensities beyond [0, 1] are clipped, as those of preprocessed scans are.
+    """
     from genmorph.files import locked
     from genmorph.provenance.record import recording
     from genmorph.store import Description, shard_name, write_store
@@ -124,7 +127,7 @@ def write_run_store(
     what = {"sample": "samples", "reconstruct": "reconstructions"}[command]
     description = Description(
         affine=store.description.affine,
-        content=f"{what} of {values['model']}",
+        content=f"{what} of {values['model']}, clipped to [0, 1]",
         data_label=store.description.data_label,
         source={"study": values["study"], "model": values["model"], **run},
     )
@@ -141,6 +144,7 @@ def write_run_store(
             modules=modules,
         ),
     ):
+        clipped = ((name, volume.clip(0.0, 1.0)) for name, volume in volumes)
         write_store(
-            out.parent, volumes, shape=store.shape, dtype="float32", description=description
+            out.parent, clipped, shape=store.shape, dtype="float32", description=description
         )

@@ -28,7 +28,7 @@ from genmorph.models.options import M3AEOptions
 LEVELS = 4
 DEFORMING_LEVELS = 3  # the last level is additive only (P1, section 2)
 LOG_VARIANCE_WEIGHTS = 0.1  # a chosen first log variance is nearly the same for all scans
-HEAD_WEIGHT_SPREAD = 1e-3  # so small that an untrained model returns the template
+HEAD_WEIGHT_SPREAD = 1e-4  # so small that an untrained model returns the template
 
 
 # -- velocity -> deformation, warp ----------------------------------------------------------------

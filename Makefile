@@ -16,7 +16,7 @@ study: install
 	@$(BIN)/genmorph where
 
 test: install-test
-	@$(BIN)/python -m pytest tests $(PYTEST)
+	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST)
 
 lint: install-test
 	@$(BIN)/ruff check .

@@ -28,6 +28,7 @@ def export(
 
     from genmorph.errors import StoreError, did_you_mean
     from genmorph.files import atomic_path, write_json
+    from genmorph.sampling import REFERENCES
     from genmorph.store import Store
 
     opened = Store(store)
@@ -35,8 +36,11 @@ def export(
         if scan_id not in opened:
             raise StoreError(f"{store}: no volume '{scan_id}'; {did_you_mean(scan_id, opened.ids)}")
     chosen = ids or opened.ids
-    synthetic = "sample" in opened.description.content
-    suffix = "desc-synthetic_T1w" if synthetic else "desc-preproc_T1w"
+    # trivial references hold real scans or averages of them; preprocessed stores name no model
+    model = opened.description.source.get("model")
+    synthetic = model is not None and model not in REFERENCES
+    entity = "synthetic" if synthetic else "preproc"
+    suffix = f"space-MNI152NLin2009aSym_desc-{entity}_T1w"
     for scan_id in chosen:
         image = nib.Nifti1Image(opened.read(scan_id), opened.affine)
         image.header.set_xyzt_units("mm")

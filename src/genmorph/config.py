@@ -111,7 +111,7 @@ class Compute(Options):
     gpu_model: str | None = Field(None, description="ask the scheduler for this model, e.g. h200")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true")
     threads: int = Field(1, ge=1, description="numerical threads of a process")
-    training_threads: int = Field(2, ge=1, description="numerical threads of a training process")
+    training_threads: int = Field(1, ge=1, description="numerical threads of a training process")
 
 
 class Config(Options):

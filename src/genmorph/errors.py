@@ -22,6 +22,10 @@ class GenmorphError(Exception):
         self.cure = cure
         super().__init__(f"{message}\n  cure: {cure}" if cure else message)
 
+    def __reduce__(self) -> tuple[type[GenmorphError], tuple[str, str]]:
+        # an error crosses process boundaries with message and cure apart
+        return type(self), (self.message, self.cure)
+
 
 class ConfigError(GenmorphError):
     """A configuration or specification value is wrong."""

@@ -15,7 +15,8 @@ def plan(**values) -> Plan:
 
 
 def test_an_override_changes_one_run_and_nothing_else():
-    before, after = plan(), plan(overrides={"m3ae": {"m3ae": {"beta": 4}}})
+    override = {"m3ae": {"m3ae": {"beta": 4}}}
+    before, after = plan(scale="paper"), plan(scale="paper", overrides=override)
     assert before.parameters("train", "m3ae", "m3ae")["options"]["beta"] == 6.0
     assert after.parameters("train", "m3ae", "m3ae")["options"]["beta"] == 4.0
     changed = {

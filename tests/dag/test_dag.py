@@ -74,10 +74,11 @@ def test_a_missing_root_is_named_when_its_cohort_is_read(project, tmp_path):
         "studies: {m3ae: {cohort: mine}}\nresults: results/mine\n"
     )
     done = snakemake(
-        "--profile", "profiles/local", "--configfile", "mine.yaml", "all", folder=project
+        "--profile", "profiles/local", "--configfile", "mine.yaml", "--", "all", folder=project
     )
     assert done.returncode != 0
     log = project / "results/mine/logs/ingest_cohort/mine.log"
+    assert log.is_file(), done.text
     assert "nowhere: no such folder" in log.read_text()
     assert "cure" in log.read_text()
 

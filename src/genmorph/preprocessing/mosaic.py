@@ -15,9 +15,13 @@ EDGES = (("P", "A"), ("L", "R"), ("L", "R"))  # left and right end of each panel
 
 
 def draw_mosaic(
-    raw: Image, corrected: Image, mask: np.ndarray, volume: Image, template: np.ndarray
+    raw: Image,
+    corrected: Image,
+    mask: np.ndarray,
+    volume: Image | None = None,
+    template: np.ndarray | None = None,
 ) -> Any:
-    """Draw three rows of three planes.
+    """Draw three rows of three planes; two when nothing was registered.
 
     Parameters
     ----------
@@ -25,9 +29,9 @@ def draw_mosaic(
         The scan before and after bias correction.
     mask : ndarray of bool
         Brain on the scan's grid; its outline is red.
-    volume : Image
+    volume : Image, optional
         Preprocessed scan on the recipe's grid.
-    template : ndarray of bool
+    template : ndarray of bool, optional
         The template's brain on that grid; its outline is blue.
 
     Returns
@@ -37,14 +41,16 @@ def draw_mosaic(
     """
     from PIL import Image as Picture
 
-    centre = np.rint(np.argwhere(mask).mean(axis=0)).astype(int)
-    middle = np.asarray(volume.data.shape) // 2
+    found = np.argwhere(mask) if mask.any() else np.asarray(mask.shape)[None] / 2
+    centre = np.rint(found.mean(axis=0)).astype(int)
     rows = [
         ("raw scan", raw, None, centre, RED),
         ("bias corrected, brain mask", corrected, mask, centre, RED),
-        ("on the template (its outline)", volume, template, middle, CYAN),
     ]
-    picture = Picture.new("RGB", (3 * PANEL, 3 * PANEL))
+    if volume is not None:
+        middle = np.asarray(volume.data.shape) // 2
+        rows.append(("on the template (its outline)", volume, template, middle, CYAN))
+    picture = Picture.new("RGB", (3 * PANEL, len(rows) * PANEL))
     for line, (title, image, outline, position, colour) in enumerate(rows):
         window = _window(image.data)
         for axis in range(3):

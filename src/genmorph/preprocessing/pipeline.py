@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ from typing import Any
 import numpy as np
 
 from genmorph.errors import ScanError
-from genmorph.files import atomic_folder, sha256_file, write_tsv
-from genmorph.preprocessing.raw import Image, read_scan
-from genmorph.preprocessing.steps import Recipe
-from genmorph.processes import die_with_parent, limit_threads
+from genmorph.files import atomic_folder, sha256_bytes, sha256_file, write_tsv
+from genmorph.preprocessing.raw import Image, parse_scan, read_bytes, read_scan
+from genmorph.preprocessing.steps import AffineRegistration, Recipe
+from genmorph.processes import WorkerDied, work_through
 from genmorph.store import write_shard
 
 QUALITY_COLUMNS = (
     "brain_ml",
     "affine_scale",
+    "template_overlap",
     "template_correlation",
     "variation_before",
     "variation_after",
@@ -36,6 +36,7 @@ STATUS_COLUMNS = (
     "sha256",
     "raw_sha256",
     "raw_size",
+    "skull_stripped",
     *QUALITY_COLUMNS,
     "shard_root",
 )
@@ -58,15 +59,38 @@ class Preprocessed:
     ----------
     volume : ndarray, float32, shape of the grid
         Intensities in [0, 1]; exactly 0 outside the brain.
+    affine : ndarray, shape (4, 4)
+        Template's world to the scan's world, millimetres, RAS+.
     quality : dict
-        Brain volume (ml), volume scaling of the affine, correlation with the template, coefficient
-        of variation inside the brain before and after bias correction.
+        `brain_ml`; `affine_scale`, the registration's change of volume; `template_overlap` (Dice)
+        and `template_correlation` inside the brain, both on the grid; coefficient of variation
+        inside the brain before and after bias correction.
     mosaic : PIL.Image.Image
     """
 
     volume: np.ndarray
+    affine: np.ndarray
     quality: dict[str, float]
     mosaic: Any
+
+
+class ImplausibleResult(ScanError):
+    """A step went through, but what came out cannot be a brain in place.
+
+    Attributes
+    ----------
+    quality : dict
+        As of `Preprocessed`, as far as it is known.
+    mosaic : PIL.Image.Image
+        What there is to see.
+    """
+
+    def __init__(self, message: str, quality: dict[str, float], mosaic: Any) -> None:
+        super().__init__(message)
+        self.quality, self.mosaic = quality, mosaic
+
+    def __reduce__(self) -> tuple[type[ImplausibleResult], tuple[Any, ...]]:
+        return type(self), (self.message, self.quality, self.mosaic)
 
 
 @dataclass
@@ -101,40 +125,62 @@ def preprocess_scan(path: Path, recipe: Recipe, *, skull_stripped: bool) -> Prep
     ScanError
         When the scan cannot be used, or a result is implausible.
     """
+    return preprocess_image(read_scan(path), recipe, skull_stripped=skull_stripped)
+
+
+def preprocess_image(raw: Image, recipe: Recipe, *, skull_stripped: bool) -> Preprocessed:
+    """Carry out a recipe on an image; see `preprocess_scan`.
+
+    Raises
+    ------
+    ScanError
+        When a step fails; as an `ImplausibleResult` when its result cannot be right.
+    """
     from genmorph.preprocessing.engines import builtin
     from genmorph.preprocessing.mosaic import draw_mosaic
 
-    raw = read_scan(path)
     image, mask = raw, _stripped_mask(raw) if skull_stripped else None
     if options := recipe.step("bias_correction"):
         image = builtin.correct_bias(raw, mask, options)
-    if options := recipe.step("brain_extraction"):
-        if mask is None:
-            mask = builtin.extract_brain(image, options)
-        _check_volume(mask, image, options.least_ml, options.most_ml)
     if mask is None:
-        raise ScanError(f"{path.name}: has its skull, and the recipe has no brain extraction")
-    brain = image.with_data(np.where(mask, image.data, 0.0))
-    registration = recipe.step("affine_registration")
-    affine = builtin.register_affine(brain, registration)
-    grid_affine = np.asarray(recipe.grid_affine())
-    options = recipe.step("resample")
-    volume, inside = builtin.resample(brain, mask, affine, options, grid_affine)
-    if not inside.any():
-        raise ScanError(f"{path.name}: after registration nothing of the brain is on the grid")
-    scaling = recipe.step("intensity_scaling")
-    volume = builtin.scale_intensities(volume, inside, scaling.percentiles)
-    reference = _template_on_grid(recipe)
+        mask = _extract_brain(image, recipe)
     quality = {
         "brain_ml": float(mask.sum() * image.voxel_ml),
-        "affine_scale": float(1.0 / np.linalg.det(affine[:3, :3])),
-        "template_correlation": float(np.corrcoef(volume[inside], reference[inside])[0, 1]),
         "variation_before": _variation(raw, mask),
         "variation_after": _variation(image, mask),
     }
-    _check_registration(quality, registration)
+    if problem := _volume_problem(quality, recipe, skull_stripped):
+        raise ImplausibleResult(problem, quality, draw_mosaic(raw, image, mask))
+    brain = image.with_data(np.where(mask, image.data, 0.0))
+    registration = recipe.step("affine_registration")
+    try:
+        affine = builtin.register_affine(brain, registration)
+    except ScanError as error:
+        mosaic = draw_mosaic(raw, image, mask)
+        raise ImplausibleResult(error.message, quality, mosaic) from None
+    grid_affine, reference = np.asarray(recipe.grid_affine()), _template_on_grid(recipe)
+    volume, inside = builtin.resample(brain, mask, affine, recipe.step("resample"), grid_affine)
+    quality["affine_scale"] = float(1.0 / np.linalg.det(affine[:3, :3]))
+    quality["template_overlap"] = _dice(inside, reference > 0)
+    if not inside.any():
+        problem = "after registration nothing of the brain is on the grid"
+        raise ImplausibleResult(problem, quality, draw_mosaic(raw, image, mask))
+    percentiles = recipe.step("intensity_scaling").percentiles
+    volume = builtin.scale_intensities(volume, inside, percentiles)
+    quality["template_correlation"] = float(np.corrcoef(volume[inside], reference[inside])[0, 1])
     mosaic = draw_mosaic(raw, image, mask, Image(volume, grid_affine), reference > 0)
-    return Preprocessed(volume, quality, mosaic)
+    if problem := _registration_problem(quality, registration):
+        raise ImplausibleResult(problem, quality, mosaic)
+    return Preprocessed(volume, affine, quality, mosaic)
+
+
+def _extract_brain(image: Image, recipe: Recipe) -> np.ndarray:
+    from genmorph.preprocessing.engines import builtin
+
+    options = recipe.step("brain_extraction")
+    if options is None:
+        raise ScanError("has its skull, and the recipe has no brain extraction")
+    return builtin.extract_brain(image, options)
 
 
 @functools.cache
@@ -155,6 +201,7 @@ def preprocess_shard(
     recipe: Recipe,
     *,
     workers: int = 1,
+    numerical_threads: int = 1,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> ShardReport:
     """Carry out a recipe on the scans of a shard; a scan that fails is a row with its reason.
@@ -167,97 +214,123 @@ def preprocess_shard(
     table : Path
         Status table to write, last of all: who sees it sees a whole shard.
     mosaics : Path
-        Folder for a PNG per scan.
+        Folder for a PNG per scan, also of those whose result was refused.
     recipe : Recipe
     workers : int
-        Processes, one numerical thread each. The bytes written do not depend on it.
+        Processes. The bytes written do not depend on it.
+    numerical_threads : int
+        Of each worker.
     say : callable
         Takes a line of progress.
     """
-    report, rows, done = ShardReport(), {}, {}
-    with atomic_folder(mosaics) as pictures:
-        for count, (scan, outcome) in enumerate(_outcomes(scans, recipe, workers), start=1):
-            row = {"scan_id": scan.scan_id, "status": "ok"}
-            if scan.path.is_file():
-                raw = (sha256_file(scan.path), scan.path.stat().st_size)
-                report.raw[scan.scan_id] = raw
-                row |= {"raw_sha256": raw[0], "raw_size": raw[1]}
-            if isinstance(outcome, Preprocessed):
-                done[scan.scan_id] = outcome.volume
-                outcome.mosaic.save(pictures / f"{scan.scan_id}.png")
-                row |= {key: f"{value:.4f}" for key, value in outcome.quality.items()}
-                report.n_ok += 1
-            else:
-                row |= {"status": "failed", "reason": outcome}
-                report.n_failed += 1
-            rows[scan.scan_id] = row
-            say(f"{count}/{len(scans)} {scan.scan_id}: {row.get('reason', 'ok')}")
-    volumes = ((scan.scan_id, done[scan.scan_id]) for scan in scans if scan.scan_id in done)
-    dtype = recipe.step("intensity_scaling").dtype
-    written, root = write_shard(array, volumes, shape=recipe.grid, dtype=dtype)
-    for entry in written:
-        rows[entry["scan_id"]] |= entry
-    ordered = [rows[scan.scan_id] | {"shard_root": root} for scan in scans]
-    write_tsv(table, STATUS_COLUMNS, ordered)
+    report, rows = ShardReport(), []
+    with (
+        closing(_outcomes(scans, recipe, workers, numerical_threads)) as outcomes,
+        atomic_folder(mosaics) as pictures,
+    ):
+
+        def volumes() -> Iterator[tuple[str, np.ndarray]]:
+            for scan, outcome in outcomes:
+                if isinstance(outcome, str):
+                    outcome = _Outcome(reason=outcome, **_hashed(scan.path))
+                rows.append(_row(scan, outcome))
+                say(f"{len(rows)}/{len(scans)} {scan.scan_id}: {outcome.reason or 'ok'}")
+                if outcome.raw_sha256 is not None:
+                    report.raw[scan.scan_id] = (outcome.raw_sha256, outcome.raw_size)
+                if outcome.mosaic is not None:
+                    (pictures / f"{scan.scan_id}.png").write_bytes(outcome.mosaic)
+                if outcome.volume is not None:
+                    yield scan.scan_id, outcome.volume
+
+        dtype = recipe.step("intensity_scaling").dtype
+        written, root = write_shard(array, volumes(), shape=recipe.grid, dtype=dtype)
+    entries = {entry["scan_id"]: entry for entry in written}
+    completed = [row | entries.get(row["scan_id"], {}) | {"shard_root": root} for row in rows]
+    write_tsv(table, STATUS_COLUMNS, completed)
+    report.n_ok, report.n_failed = len(written), len(scans) - len(written)
     return report
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What a worker sends back: a volume, or the reason why there is none."""
+
+    volume: np.ndarray | None = None
+    reason: str | None = None
+    quality: dict[str, float] = field(default_factory=dict)
+    mosaic: bytes | None = None  # a PNG
+    raw_sha256: str | None = None
+    raw_size: int | None = None
+
+
 def _outcomes(
-    scans: Sequence[ScanRow], recipe: Recipe, workers: int
-) -> Iterator[tuple[ScanRow, Preprocessed | str]]:
-    """Each scan with its result or the reason why there is none, as they come.
+    scans: Sequence[ScanRow], recipe: Recipe, workers: int, numerical_threads: int = 1
+) -> Iterator[tuple[ScanRow, _Outcome | str]]:
+    """Each scan, in order, with its outcome or with what killed its worker.
 
-    A worker that dies takes its pool with it: the scans that were under way are then tried one by
-    one, each in a pool of its own, so that only the deadly one is lost.
+    Only results that came before their turn are held in memory.
     """
-    suspects = []
-    with _pool(workers) as pool:
-        running = {pool.submit(_work, scan, recipe): scan for scan in scans}
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                scan = running.pop(future)
-                try:
-                    yield scan, _result(future)
-                except BrokenProcessPool:
-                    suspects.append(scan)
-    for scan in sorted(suspects, key=lambda scan: scan.scan_id):
-        with _pool(1) as pool:
-            try:
-                yield scan, _result(pool.submit(_work, scan, recipe))
-            except BrokenProcessPool:
-                yield scan, "the worker process died (killed, or out of memory)"
+    work = functools.partial(_work, recipe=recipe)
+    early: dict[int, _Outcome | str] = {}
+    following = 0
+    with closing(
+        work_through(work, scans, workers=workers, numerical_threads=numerical_threads)
+    ) as outcomes:
+        for index, outcome in outcomes:
+            early[index] = str(outcome) if isinstance(outcome, WorkerDied) else outcome
+            while following in early:
+                yield scans[following], early.pop(following)
+                following += 1
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: libraries with threads of their own do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    die_with_parent()
-    limit_threads(1)
-    import SimpleITK as sitk
-    import torch
-
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    torch.set_num_threads(1)
-
-
-def _work(scan: ScanRow, recipe: Recipe) -> Preprocessed:
-    return preprocess_scan(scan.path, recipe, skull_stripped=scan.skull_stripped)
-
-
-def _result(future: Future[Preprocessed]) -> Preprocessed | str:
+def _work(scan: ScanRow, recipe: Recipe) -> _Outcome:
+    """One scan in a worker process: whatever is wrong with it becomes its reason."""
     try:
-        return future.result()
-    except BrokenProcessPool:
-        raise
+        content = read_bytes(scan.path)
     except ScanError as error:
-        return error.message
+        return _Outcome(reason=_one_line(error.message))
+    raw = {"raw_sha256": sha256_bytes(content), "raw_size": len(content)}
+    try:
+        image = parse_scan(content, scan.path.name)
+        done = preprocess_image(image, recipe, skull_stripped=scan.skull_stripped)
+    except ImplausibleResult as error:
+        return _Outcome(None, _one_line(error.message), error.quality, _png(error.mosaic), **raw)
+    except ScanError as error:
+        return _Outcome(reason=_one_line(error.message), **raw)
     except Exception as error:
         # Libraries fail on one scan in ways of their own; the rest of the cohort goes on.
-        return f"{type(error).__name__}: {error}".replace("\n", " ").replace("\t", " ")
+        return _Outcome(reason=_one_line(f"{type(error).__name__}: {error}"), **raw)
+    return _Outcome(done.volume, None, done.quality, _png(done.mosaic), **raw)
+
+
+def _row(scan: ScanRow, outcome: _Outcome) -> dict[str, Any]:
+    return {
+        "scan_id": scan.scan_id,
+        "status": "failed" if outcome.volume is None else "ok",
+        "reason": outcome.reason,
+        "raw_sha256": outcome.raw_sha256,
+        "raw_size": outcome.raw_size,
+        "skull_stripped": str(scan.skull_stripped).lower(),
+        **{key: f"{value:.4f}" for key, value in outcome.quality.items()},
+    }
+
+
+def _hashed(path: Path) -> dict[str, Any]:
+    """Hash of a scan whose worker died before it could tell."""
+    try:
+        return {"raw_sha256": sha256_file(path), "raw_size": path.stat().st_size}
+    except OSError:
+        return {}
+
+
+def _png(picture: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _stripped_mask(image: Image) -> np.ndarray:
@@ -266,25 +339,42 @@ def _stripped_mask(image: Image) -> np.ndarray:
     return binary_fill_holes(image.data > 0)
 
 
-def _check_volume(mask: np.ndarray, image: Image, least_ml: float, most_ml: float) -> None:
-    brain_ml = mask.sum() * image.voxel_ml
-    if not least_ml <= brain_ml <= most_ml:
-        raise ScanError(
-            f"the brain would have {brain_ml:.0f} ml, plausible are {least_ml:.0f} to {most_ml:.0f}"
-        )
+def _volume_problem(quality: dict[str, float], recipe: Recipe, skull_stripped: bool) -> str | None:
+    options, brain_ml = recipe.step("brain_extraction"), quality["brain_ml"]
+    if options is None or options.least_ml <= brain_ml <= options.most_ml:
+        return None
+    hint = "; was its skull really removed, and is its background 0?" if skull_stripped else ""
+    return (
+        f"the brain would have {brain_ml:.0f} ml, plausible are {options.least_ml:.0f} to "
+        f"{options.most_ml:.0f}{hint}"
+    )
 
 
-def _check_registration(quality: dict[str, float], options: Any) -> None:
-    scale = quality["affine_scale"]
+def _registration_problem(quality: dict[str, float], options: AffineRegistration) -> str | None:
+    scale, overlap = quality["affine_scale"], quality["template_overlap"]
     if not options.least_scale <= scale <= options.most_scale:
-        raise ScanError(f"registration scales the brain's volume by {scale:.2f}")
-    if quality["template_correlation"] < options.least_correlation:
-        raise ScanError(
-            f"registered brain and template correlate {quality['template_correlation']:.2f}, "
-            f"below {options.least_correlation}"
+        return (
+            f"registration scales the brain's volume by {scale:.2f}, plausible are "
+            f"{options.least_scale} to {options.most_scale}"
         )
+    if overlap < options.least_overlap:
+        return (
+            f"registered brain and template overlap by {overlap:.2f} (Dice), below "
+            f"{options.least_overlap}"
+        )
+    correlation = quality["template_correlation"]
+    if not correlation >= options.least_correlation:  # also when it is not a number
+        return (
+            f"registered brain and template correlate {correlation:.2f}, below "
+            f"{options.least_correlation}"
+        )
+    return None
+
+
+def _dice(first: np.ndarray, second: np.ndarray) -> float:
+    return float(2 * (first & second).sum() / max(first.sum() + second.sum(), 1))
 
 
 def _variation(image: Image, mask: np.ndarray) -> float:
     values = image.data[mask]
-    return float(values.std() / max(abs(values.mean()), 1e-6))
+    return float(values.std() / max(abs(values.mean()), 1e-6)) if values.size else float("nan")

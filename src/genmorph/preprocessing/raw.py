@@ -137,7 +137,8 @@ def _open(content: bytes) -> Any:
     nifti2 = NIFTI2_HEADER_BYTES in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
     kind = nib.Nifti2Image if nifti2 else nib.Nifti1Image
     try:
-        image = kind.from_bytes(content)
+        with np.errstate(all="ignore"):  # a singular affine is found, and named, later
+            image = kind.from_bytes(content)
         shape, voxel_bytes = image.shape, image.get_data_dtype().itemsize
         offset = int(image.dataobj.offset)
     except Exception as error:  # nibabel raises many kinds on a damaged header

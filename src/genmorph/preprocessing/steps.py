@@ -55,6 +55,11 @@ class AffineRegistration(Options):
     """Twelve parameters that bring the brain onto the template (Mattes mutual information)."""
 
     step: Literal["affine_registration"] = "affine_registration"
+    search_degrees: Vector = Field(
+        (60.0, 20.0, 20.0),
+        description="rotations about x (nodding), y, z up to these are tried on 8 mm voxels before "
+        "the descent starts from the best",
+    )
     resolution_mm: float = Field(2.0, gt=0, description="voxel size of the finest level")
     shrink_factors: tuple[PositiveInt, ...] = Field((4, 2, 1), min_length=1)
     smoothing_mm: tuple[NonNegativeFloat, ...] = Field((4.0, 2.0, 0.0), min_length=1)
@@ -63,6 +68,9 @@ class AffineRegistration(Options):
     seed: int = Field(1, ge=1)
     least_scale: float = Field(0.4, gt=0, description="smallest plausible volume scaling")
     most_scale: float = Field(2.5, gt=0, description="largest plausible volume scaling")
+    least_overlap: float = Field(
+        0.85, description="Dice of brain and template on the grid; below it the scan has failed"
+    )
     least_correlation: float = Field(
         0.3, description="with the template inside the brain; below it the scan has failed"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 
 from genmorph.cohorts.simulate import simulate_cohort
+from genmorph.errors import ScanError
 from genmorph.files import folder_hashes, read_tsv
 from genmorph.preprocessing import pipeline
 from genmorph.preprocessing.engines import builtin
-from genmorph.preprocessing.pipeline import ScanRow, preprocess_shard
+from genmorph.preprocessing.pipeline import ScanRow, preprocess_scan, preprocess_shard
 from genmorph.preprocessing.raw import Image, read_scan
 from genmorph.preprocessing.steps import AffineRegistration, BiasCorrection, Resample
 from genmorph.store import Store, write_index
@@ -154,22 +156,83 @@ def test_brain_masks_are_near_the_true_ones(heads):
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.95
 
 
-def test_a_worker_that_dies_loses_its_scan_and_no_other(heads, tmp_path, recipe, monkeypatch):
+def test_a_worker_that_dies_loses_its_scan_and_no_other(tmp_path, recipe, monkeypatch):
     # the pool's own machinery, with work that kills its process for one scan
     monkeypatch.setattr(pipeline, "_work", _deadly)
-    scans = [
-        ScanRow(f"sub-{number}", heads / "unread.nii.gz", skull_stripped=number == 1)
-        for number in range(3)
-    ]
-    outcomes = {scan.scan_id: outcome for scan, outcome in pipeline._outcomes(scans, recipe, 2)}
-    assert "worker process died" in outcomes["sub-1"]
-    assert outcomes["sub-0"] == outcomes["sub-2"] == "whole"
+    scans = []
+    for number in range(4):
+        path = tmp_path / f"{number}.nii.gz"
+        path.write_bytes(bytes([number]))
+        scans.append(ScanRow(f"sub-{number}", path, False))
+    report, rows = run(scans, tmp_path, recipe)
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
+    assert "worker process died (SIGKILL" in rows[1]["reason"]
+    assert [row["row"] for row in rows] == ["0", None, "1", "2"]
+    assert report.raw["sub-1"] == (rows[1]["raw_sha256"], 1)
 
 
-def _deadly(scan: ScanRow, recipe) -> str:
-    if scan.skull_stripped:
+def _deadly(scan: ScanRow, recipe) -> pipeline._Outcome:
+    if scan.scan_id == "sub-1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return "whole"
+    return pipeline._Outcome(volume=np.full(recipe.grid, 0.5, np.float32))
+
+
+def stripped_brain(folder: Path, change=lambda data: data, turn=None) -> Path:
+    """The template as a skull-stripped scan of 4 mm, changed or turned in space."""
+    template = builtin.template()
+    affine = (np.eye(4) if turn is None else turn) @ template.affine @ np.diag([4, 4, 4, 1.0])
+    data = change(1000 * template.data[::4, ::4, ::4])
+    path = folder / "stripped_T1w.nii.gz"
+    nib.Nifti1Image(data.astype(np.float32), affine).to_filename(path)
+    return path
+
+
+@pytest.fixture
+def quick(recipe):
+    return recipe.altered({"affine_registration": {"resolution_mm": 4.0}})
+
+
+def test_a_stripped_scan_needs_no_brain_extraction(tmp_path, quick):
+    done = preprocess_scan(stripped_brain(tmp_path), quick, skull_stripped=True)
+    assert done.quality["template_overlap"] > 0.97
+    assert done.quality["template_correlation"] > 0.7
+    assert abs(done.quality["affine_scale"] - 1) < 0.05
+    np.testing.assert_allclose(done.affine, np.eye(4), atol=2.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "known"),
+    [
+        (
+            lambda data: data * (np.indices(data.shape)[2] < 20),
+            "scales|Dice|much of the brain",
+            set(),
+        ),
+        (lambda data: np.where(data > 0, noise(data.shape), 0), "correlate", {"affine_scale"}),
+        (lambda data: data + 1, "skull really removed", {"brain_ml"}),
+        (lambda data: data * (np.indices(data.shape)[0] < 12), "would have", {"brain_ml"}),
+    ],
+)
+def test_an_implausible_result_is_refused_and_can_be_looked_at(
+    tmp_path, quick, change, words, known
+):
+    scan = ScanRow("odd", stripped_brain(tmp_path, change), True)
+    report, rows = run([scan], tmp_path, quick, workers=1)
+    assert report.n_failed == 1
+    assert re.search(words, rows[0]["reason"]), rows[0]["reason"]
+    assert all(rows[0][column] is not None for column in known)
+    assert (tmp_path / "mosaics" / "odd.png").stat().st_size > 1000
+
+
+def noise(shape):
+    return np.random.default_rng(0).random(shape) * 1000
+
+
+def test_a_scan_with_its_skull_needs_a_recipe_that_removes_it(tmp_path, recipe):
+    steps = tuple(step for step in recipe.steps if step.step != "brain_extraction")
+    bare = recipe.model_copy(update={"steps": steps})
+    with pytest.raises(ScanError, match="no brain extraction"):
+        preprocess_scan(stripped_brain(tmp_path), bare, skull_stripped=False)
 
 
 def test_a_known_bias_field_is_taken_out():
@@ -181,7 +244,8 @@ def test_a_known_bias_field_is_taken_out():
     data = tissue * field * (1 + 0.01 * rng.standard_normal(field.shape))
     image = Image(np.maximum(data, 0).astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
     corrected = builtin.correct_bias(image, inside, BiasCorrection(working_mm=8.0))
-    left = np.log(corrected.data / np.maximum(tissue, 1e-3))[inside]
+    inside &= corrected.data > 0
+    left = np.log(corrected.data[inside] / tissue[inside])
     assert left.std() < 0.4 * np.log(field)[inside].std()
 
 

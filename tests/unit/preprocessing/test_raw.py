@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from genmorph.errors import ScanError
-from genmorph.preprocessing.raw import read_scan
+from genmorph.preprocessing.raw import parse_scan, read_scan
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -57,6 +59,13 @@ def test_a_single_volume_in_four_dimensions_is_taken(tmp_path, good):
         ),
         (lambda folder, good: write(folder / "l.nii", np.ones((16, 16, 3))), "fewer than 16"),
         (lambda folder, good: write(folder / "v.nii", np.ones((16,) * 3), thick()), "voxels of 50"),
+        (lambda folder, good: flatten_space(write(folder / "s.nii", ramp())), "singular"),
+        (lambda folder, good: forget_space(write(folder / "o.nii", ramp())), "left and right"),
+        (lambda folder, good: shorten(write(folder / "t.nii", ramp())), "promises 16736 bytes"),
+        (lambda folder, good: empty(folder / "e.nii.gz"), "empty"),
+        (lambda folder, good: damage(good), "cannot be unpacked"),
+        (lambda folder, good: claim(write(folder / "h.nii", ramp()), 30000), "which no scan has"),
+        (lambda folder, good: colours(folder / "c.nii"), "no plain numbers"),
     ],
 )
 def test_a_scan_that_cannot_be_used_says_why(tmp_path, good, make, words):
@@ -85,3 +94,90 @@ def with_nan():
 
 def thick():
     return np.diag([50.0, 1.0, 1.0, 1.0])
+
+
+def ramp():
+    return np.arange(4096.0).reshape(16, 16, 16)
+
+
+def change(path, offset, content):
+    """Overwrite bytes of an uncompressed NIfTI-1 file."""
+    whole = bytearray(path.read_bytes())
+    whole[offset : offset + len(content)] = content
+    path.write_bytes(whole)
+    return path
+
+
+def flatten_space(path):
+    return change(path, 280 + 32, bytes(16))  # the third row of the sform matrix
+
+
+def forget_space(path):
+    return change(path, 252, bytes(4))  # qform_code and sform_code
+
+
+def claim(path, size):
+    return change(path, 42, np.asarray([size] * 3, "<i2").tobytes())  # dim[1:4]
+
+
+def shorten(path):
+    path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
+def empty(path):
+    path.write_bytes(b"")
+    return path
+
+
+def damage(path):
+    """One flipped bit in the middle of the compressed voxels: only the checksum can tell."""
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    return path
+
+
+def colours(path):
+    voxels = np.zeros((16, 16, 16), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.Nifti1Image(voxels, AFFINE).to_filename(path)
+    return path
+
+
+def test_nifti_2_is_read_too(tmp_path):
+    path = tmp_path / "two.nii"
+    nib.Nifti2Image(ramp().astype(np.int16), AFFINE).to_filename(path)
+    np.testing.assert_array_equal(read_scan(path).data, ramp())
+
+
+def test_scaled_integers_are_read_as_values(tmp_path):
+    image = nib.Nifti1Image(ramp(), AFFINE)
+    image.header.set_data_dtype(np.int16)  # nibabel then stores a slope
+    image.to_filename(tmp_path / "scaled.nii.gz")
+    np.testing.assert_allclose(read_scan(tmp_path / "scaled.nii.gz").data, ramp(), atol=0.1)
+
+
+def test_no_damage_escapes_as_anything_but_a_reason(good):
+    """Any header byte changed, the file cut anywhere: an image or a ScanError, nothing else."""
+    whole = gzip.decompress(good.read_bytes())
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for offset in range(352):
+        content = bytearray(whole)
+        content[offset] = rng.integers(256)
+        outcomes.add(outcome(bytes(content)))
+    packed = good.read_bytes()
+    for cut in rng.integers(0, len(packed), 60):
+        assert outcome(packed[:cut]) == "refused"
+        assert outcome(whole[:cut]) == "refused"
+    assert outcomes == {"read", "refused"}
+
+
+def outcome(content):
+    try:
+        image = parse_scan(content, "scan.nii.gz")
+    except ScanError as error:
+        assert error.message.startswith("scan.nii.gz: ") and "\n" not in error.message
+        return "refused"
+    assert image.data.ndim == 3 and np.isfinite(image.data).all()
+    return "read"

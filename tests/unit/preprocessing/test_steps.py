@@ -62,3 +62,19 @@ def test_steps_stand_in_order_and_once(recipe):
     for wrong in (steps[::-1], [*steps, steps[-1]], steps[:2]):
         with pytest.raises(ConfigError, match=r"in this order|missing"):
             validate(Recipe, {"steps": wrong}, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"affine_registration": {"shrink_factors": (4,)}}, "one value each per level"),
+        ({"intensity_scaling": {"percentiles": (99, 1)}}, "two rising numbers"),
+        ({"brain_extraction": {"least_ml": 3000}}, "below most_ml"),
+        ({"brain_extraction": {"network_voxels": 200}}, "multiple of 32"),
+        ({"resample": {"grid": (40, 0, 40)}}, "greater than 0"),
+        ({"bias_correction": {"iterations": ()}}, "at least 1"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(recipe, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        recipe.altered(changes)

@@ -1,11 +1,15 @@
 """Engine `builtin`: SimpleITK, deepbet and scipy.
 
-Every function is deterministic on one thread: registration samples voxels with a fixed seed.
+Every function gives the same bytes each time: registration draws its voxels with a fixed seed, on
+one thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +25,8 @@ from genmorph.preprocessing.steps import (
 
 # world axes of NIfTI (RAS+) and of ITK (LPS+)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-FWHM_PER_SIGMA = 2.3548
+FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
+SEARCH_VOXEL_MM, SEARCH_STEP_DEGREES = 8.0, 20.0
 
 
 @functools.cache
@@ -31,6 +36,11 @@ def template() -> Image:
 
     image = load_mni152_template(resolution=1)
     return Image(np.asarray(image.dataobj, dtype=np.float32), image.affine)
+
+
+@functools.cache
+def _coarse_template(voxel_mm: float) -> Any:
+    return _coarsen(template(), voxel_mm)
 
 
 def correct_bias(image: Image, mask: np.ndarray | None, options: BiasCorrection) -> Image:
@@ -47,6 +57,11 @@ def correct_bias(image: Image, mask: np.ndarray | None, options: BiasCorrection)
     -------
     Image
         Same grid; voxels divided by the field.
+
+    Raises
+    ------
+    ScanError
+        When N4 cannot estimate a field.
     """
     import SimpleITK as sitk
 
@@ -56,14 +71,18 @@ def correct_bias(image: Image, mask: np.ndarray | None, options: BiasCorrection)
     else:
         region = _to_itk(image.with_data(mask.astype(np.float32)))
         region = sitk.Cast(region > 0.5, sitk.sitkUInt8)
-    factors = np.maximum(1, np.floor(options.working_mm / image.voxel_mm + 0.5)).astype(int)
+    # A hair above one half: voxels of 1.6 mm, rounded in the header, shrink alike along all axes.
+    factors = np.maximum(1, np.floor(options.working_mm / image.voxel_mm + 0.501)).astype(int)
     filter_ = sitk.N4BiasFieldCorrectionImageFilter()
     filter_.SetMaximumNumberOfIterations(list(options.iterations))
     filter_.SetConvergenceThreshold(options.convergence)
     # N4 works on logarithms: voxels at or below zero are left out of the estimate.
     positive = sitk.Cast(full > 0, sitk.sitkUInt8)
     shrink = [int(factor) for factor in factors]
-    filter_.Execute(sitk.Shrink(full, shrink), sitk.Shrink(region * positive, shrink))
+    try:
+        filter_.Execute(sitk.Shrink(full, shrink), sitk.Shrink(region * positive, shrink))
+    except RuntimeError as error:
+        raise ScanError(f"bias correction failed ({_last_line(error)})") from None
     log_field = _from_itk(filter_.GetLogBiasFieldAsImage(full))
     return image.with_data(image.data / np.exp(log_field))
 
@@ -90,13 +109,30 @@ def extract_brain(image: Image, options: BrainExtraction) -> np.ndarray:
     network, shape = _deepbet(), (options.network_voxels,) * 3
     try:
         mask = network.postprocess(network.run_model(image.data.copy(), shape=shape) > 0.5)
-    except (AssertionError, RuntimeError, IndexError) as error:
-        raise ScanError(f"brain extraction found no brain ({error})") from None
+    except (AssertionError, RuntimeError, IndexError, ValueError) as error:
+        raise ScanError(f"brain extraction found no brain ({_last_line(error)})") from None
     return np.asarray(mask, dtype=bool)
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """ITK's threads add up a metric in the order in which they end: other bytes each time."""
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+@_one_thread()
 def register_affine(brain: Image, options: AffineRegistration) -> np.ndarray:
     """Affine that takes a point of the template's world to the scan's world.
+
+    Poses are tried on a coarse grid before the descent, which by itself would be lost on a head
+    that nods by twenty degrees.
 
     Parameters
     ----------
@@ -108,43 +144,102 @@ def register_affine(brain: Image, options: AffineRegistration) -> np.ndarray:
     -------
     ndarray, shape (4, 4)
         Millimetres to millimetres, RAS+.
+
+    Raises
+    ------
+    ScanError
+        When ITK finds no way from one image to the other.
     """
     import SimpleITK as sitk
 
-    fixed = _coarsen(template(), options.resolution_mm)
+    fixed = _coarse_template(options.resolution_mm)
     moving = _coarsen(brain, options.resolution_mm)
-    start = sitk.CenteredTransformInitializer(
-        fixed,
-        moving,
-        sitk.AffineTransform(3),
-        sitk.CenteredTransformInitializerFilter.MOMENTS,
-    )
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
+    method = _registration(options.iterations, learning_rate=1.0, least_step=1e-3)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(options.sampling_fraction, options.seed)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0,
-        minStep=1e-3,
-        numberOfIterations=options.iterations,
-        gradientMagnitudeTolerance=1e-6,
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel(list(options.shrink_factors))
     method.SetSmoothingSigmasPerLevel(list(options.smoothing_mm))
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetInitialTransform(start, inPlace=False)
     try:
+        pose = _find_pose(brain, options)
+        start = sitk.AffineTransform(3)
+        start.SetCenter(pose.GetCenter())
+        start.SetMatrix(pose.GetMatrix())
+        start.SetTranslation(pose.GetTranslation())
+        method.SetInitialTransform(start, inPlace=False)
         found = sitk.AffineTransform(method.Execute(fixed, moving).GetBackTransform())
     except RuntimeError as error:
-        raise ScanError(f"affine registration failed ({error})") from None
+        raise ScanError(f"affine registration failed ({_last_line(error)})") from None
     matrix = np.asarray(found.GetMatrix()).reshape(3, 3)
     centre, shift = np.asarray(found.GetCenter()), np.asarray(found.GetTranslation())
     lps = np.eye(4)
     lps[:3, :3], lps[:3, 3] = matrix, shift + centre - matrix @ centre
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     return flip @ lps @ flip
+
+
+def _find_pose(brain: Image, options: AffineRegistration) -> Any:
+    """Similarity from template to scan: centres of mass, equal volumes, the best of many poses.
+
+    Turns by right angles compete too. One of them wins when the header gives the axes wrong names,
+    which a registration would otherwise hide behind a brain that lies on its face.
+    """
+    import SimpleITK as sitk
+    from scipy.spatial.transform import Rotation
+
+    fixed, moving = _coarse_template(SEARCH_VOXEL_MM), _coarsen(brain, SEARCH_VOXEL_MM)
+    centred = sitk.CenteredTransformInitializer(
+        fixed,
+        moving,
+        sitk.Similarity3DTransform(),
+        sitk.CenteredTransformInitializerFilter.MOMENTS,
+    )
+    volumes = [np.count_nonzero(image.data > 0) * image.voxel_ml for image in (brain, template())]
+    method = _registration(iterations=60, learning_rate=2.0, least_step=0.05)
+    method.SetMetricSamplingStrategy(method.NONE)
+
+    def pose(turn: Any) -> Any:
+        transform = sitk.Similarity3DTransform(centred)
+        transform.SetScale(float(np.cbrt(volumes[0] / volumes[1])))
+        transform.SetRotation(turn.as_quat().tolist())
+        return transform
+
+    def cost(turn: Any) -> float:
+        method.SetInitialTransform(pose(turn), inPlace=False)
+        return method.MetricEvaluate(fixed, moving)
+
+    step = SEARCH_STEP_DEGREES
+    angles = [
+        np.arange(-(most // step), most // step + 1) * step for most in options.search_degrees
+    ]
+    upright = [
+        Rotation.from_euler("xyz", degrees, degrees=True) for degrees in itertools.product(*angles)
+    ]
+    right_angles = [turn for turn in Rotation.create_group("O") if turn.magnitude() > 0.1]
+    best = min([*upright, *right_angles], key=cost)
+    if any(best is turn for turn in right_angles):
+        raise ScanError(
+            f"its brain lies turned by {np.degrees(best.magnitude()):.0f} degrees against the "
+            "template: the orientation in its header is wrong, or much of the brain is missing"
+        )
+    method.SetInitialTransform(pose(best), inPlace=False)
+    return sitk.Similarity3DTransform(method.Execute(fixed, moving).GetBackTransform())
+
+
+def _registration(iterations: int, learning_rate: float, least_step: float) -> Any:
+    import SimpleITK as sitk
+
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=learning_rate,
+        minStep=least_step,
+        numberOfIterations=iterations,
+        gradientMagnitudeTolerance=1e-6,
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    return method
 
 
 def resample(
@@ -229,3 +324,9 @@ def _from_itk(itk: Any) -> np.ndarray:
     import SimpleITK as sitk
 
     return sitk.GetArrayFromImage(itk).T
+
+
+def _last_line(error: Exception) -> str:
+    """What ITK says at the end of its long messages; the rest names its source files."""
+    lines = str(error).splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

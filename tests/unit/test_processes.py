@@ -1,0 +1,99 @@
+"""Workers: every task is answered, a death costs one task, and no worker outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genmorph.processes import WorkerDied, work_through
+
+
+def square(task: int) -> int:
+    return task * task
+
+
+def moody(task: str) -> str:
+    if task == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task == "leave":
+        os._exit(3)
+    if task.startswith("/"):  # dies once, and leaves a mark
+        if not Path(task).exists():
+            Path(task).touch()
+            os._exit(1)
+        return "second time"
+    return task
+
+
+def threads(_: int) -> tuple[int, int, str]:
+    import SimpleITK as sitk
+    import torch
+
+    itk = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    return torch.get_num_threads(), itk, os.environ["OPENBLAS_NUM_THREADS"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_every_task_is_answered_once(workers):
+    found = dict(work_through(square, [3, 1, 4], workers=workers))
+    assert found == {0: 9, 1: 1, 2: 16}
+    assert list(work_through(square, [], workers=workers)) == []
+
+
+def test_a_death_costs_one_task(tmp_path):
+    tasks = ["a", "kill", "b", "leave", str(tmp_path / "mark"), "c", "d"]
+    found = dict(work_through(moody, tasks, workers=2))
+    assert sorted(found) == list(range(len(tasks)))
+    assert isinstance(found[1], WorkerDied) and found[1].exit_code == -signal.SIGKILL
+    assert "SIGKILL: killed, or out of memory" in str(found[1])
+    assert isinstance(found[3], WorkerDied) and "exit code 3" in str(found[3])
+    assert found[4] == "second time"  # innocent victims get another chance
+    assert [found[index] for index in (0, 2, 5, 6)] == ["a", "b", "c", "d"]
+
+
+def test_workers_use_the_threads_they_are_given_and_the_environment_stays(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert list(work_through(threads, [0], workers=1, numerical_threads=2)) == [(0, (2, 2, "2"))]
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
+def test_workers_die_with_their_parent(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, time\n"
+        "from genmorph.processes import work_through\n"
+        "def slow(folder):\n"
+        "    open(f'{folder}/{os.getpid()}.pid', 'w').close()\n"
+        "    time.sleep(120)\n"
+        "if __name__ == '__main__':\n"
+        f"    list(work_through(slow, [{str(tmp_path)!r}] * 2, workers=2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, tmp_path / "slow.py"])
+    wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    children = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(alive(child) for child in children))
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -36,7 +36,8 @@ TABLES = {
         name="table1",
         rows=(
             Row("αWGAN", "alpha_wgan", "alpha_wgan"),
-            Row("βVAE", "beta_vae", "beta_vae"),
+            Row("βVAE, β = 3", "beta_vae-3", "beta_vae"),
+            Row("βVAE, β = 6", "beta_vae-6"),
             Row("M3AE", "m3ae", "m3ae"),
             Row("Validation set", "held_out", "held_out"),
             Row("reference: training mean image", "training_mean"),

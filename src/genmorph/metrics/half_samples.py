@@ -39,14 +39,14 @@ def too_few_people(**sides: Groups) -> str:
     Examples
     --------
     >>> too_few_people(generated=[[0], [1]], reference=[[row] for row in range(20)])
-    'generated: 2 of the 20 people or single volumes that half-samples need'
+    'generated 2 people or unnamed volumes; at least 20 are needed'
     """
-    return "; ".join(
-        f"{side}: {len(groups)} of the {FEWEST_PEOPLE} people or single volumes that "
-        "half-samples need"
+    few = [
+        f"{side} {len(groups)} people or unnamed volumes"
         for side, groups in sides.items()
         if len(groups) < FEWEST_PEOPLE
-    )
+    ]
+    return "; ".join([*few, f"at least {FEWEST_PEOPLE} are needed"]) if few else ""
 
 
 def half_sample_spread(
@@ -88,7 +88,7 @@ def half_sample_spread(
         When a side has fewer than 20 people, or there are fewer than two repeats.
     """
     if reason := too_few_people(first=groups_a, second=groups_b):
-        raise MeasurementError(reason)
+        raise MeasurementError(f"half-samples: {reason}")
     if repeats < 2:
         raise MeasurementError(
             f"half-samples: {repeats} repeats have no spread",

@@ -165,9 +165,8 @@ def test_distance_of_each_slice_averaged_per_axis():
     assert found.settings["slices_voxels"]["coronal"] == [1, 3]
     assert found.spread == {}
     assert found.notes == (
-        "No half-sample SD of the Fréchet and kernel distance (generated: 9 of the 20 people or "
-        "single volumes that half-samples need; reference: 6 of the 20 people or single volumes "
-        "that half-samples need).",
+        "No half-sample SD of the Fréchet and kernel distance (generated 9 people or unnamed "
+        "volumes; reference 6 people or unnamed volumes; at least 20 are needed).",
     )
 
 

@@ -60,6 +60,10 @@ def half_sample_spread(
     the SD over half-samples stands for the standard error of the value of all n; with an odd n it
     is slightly greater.
 
+    For statistics that are no means it is an approximation. That of the unbiased kernel distance
+    between equal distributions, whose variance goes with 1/n², comes out √3 times too great:
+    4/n² at n/2, less the 1/n² that halves of the same people share. Too wide, not too narrow.
+
     It belongs around the value of all rows, not around the mean of the half-samples: a Fréchet
     distance is biased upwards by a small n, and a half has half of it. A bootstrap is no
     alternative: it repeats rows, which are then as alike as no two scans are, so that covariances

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from genmorph.errors import MeasurementError
+from genmorph.metrics.frechet import frechet_distance
 from genmorph.metrics.half_samples import (
     groups_of_people,
     half_sample_spread,
     too_few_people,
 )
+from genmorph.metrics.kid import kernel_distance
 
 
 def people(n, scans=1):
@@ -74,6 +76,38 @@ def test_the_spread_of_a_mean_is_its_standard_error(scans):
     expected = np.sqrt(first.var(ddof=1) / 40 + second.var(ddof=1) / 60)
     # an SD over r draws has a relative standard error of 1 / √(2 r)
     assert found["difference"] == pytest.approx(expected, rel=4 / np.sqrt(2 * repeats))
+
+
+@pytest.mark.parametrize(
+    ("distance", "shift", "ratio", "within"),
+    [
+        (frechet_distance, 1.0, 1.0, 0.35),
+        (kernel_distance, 1.0, 1.0, 0.35),
+        # a degenerate U-statistic: √3 (see the docstring)
+        (kernel_distance, 0.0, np.sqrt(3), 0.35),
+    ],
+)
+def test_the_spread_of_a_distance_against_new_people(distance, shift, ratio, within):
+    """SD over half-samples against the SD over people drawn anew."""
+    rng = np.random.default_rng(0)
+
+    def sides():
+        return rng.normal(size=(80, 8)) + shift, rng.normal(size=(80, 8))
+
+    anew = np.std([distance(*sides()) for _ in range(300)], ddof=1)
+    spreads = []
+    for seed in range(15):
+        first, second = sides()
+        spreads.append(
+            half_sample_spread(
+                lambda a, b, first=first, second=second: {"it": distance(first[a], second[b])},
+                people(80),
+                people(80),
+                repeats=20,
+                seed=seed,
+            )["it"]
+        )
+    assert np.mean(spreads) / anew == pytest.approx(ratio, abs=within)
 
 
 def test_every_value_sees_the_same_draw():

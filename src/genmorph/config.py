@@ -87,6 +87,11 @@ class Features(Options):
     def _weights_given(self) -> Features:
         if self.extractor == "inception-fid" and self.inception_weights is None:
             raise ValueError("inception-fid needs inception_weights")
+        if self.extractor != "inception-fid" and self.inception_weights is not None:
+            raise ValueError(
+                f"inception_weights are given, but the extractor is {self.extractor}: "
+                "set extractor to inception-fid, or leave inception_weights null"
+            )
         return self
 
 

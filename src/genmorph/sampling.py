@@ -230,20 +230,13 @@ def _check_reference(kind: str, wanted: str) -> None:
 
 def nearest_to_mean(store: Store, ids: Sequence[str], training_ids: Sequence[str]) -> str:
     """Of some scans the one of least squared distance to the training mean; the first of equals."""
-    mean = _mean(store, training_ids)
+    mean = store.mean(training_ids)
     distances = [float(np.square(store.read(scan_id) - mean).sum()) for scan_id in ids]
     return ids[int(np.argmin(distances))]
 
 
-def _mean(store: Store, ids: Sequence[str]) -> np.ndarray:
-    total = np.zeros(store.shape)
-    for scan_id in ids:
-        total += store.read(scan_id)
-    return (total / len(ids)).astype(np.float32)
-
-
 def _constant(kind: str, store: Store, training_ids: Sequence[str], template: str) -> np.ndarray:
-    return store.read(template) if kind == "template" else _mean(store, training_ids)
+    return store.read(template) if kind == "template" else store.mean(training_ids)
 
 
 def _shuffled(ids: Sequence[str], k: int, seed: int) -> str:

@@ -223,6 +223,13 @@ class Store:
         """Volumes `[n, x, y, z]`, float32, in the order of `scan_ids` (default: all)."""
         return np.stack([self.read(scan_id) for scan_id in scan_ids or self.ids])
 
+    def mean(self, scan_ids: Sequence[str]) -> np.ndarray:
+        """Mean image `[x, y, z]` of some scans, float32, summed in double precision."""
+        total = np.zeros(self.shape)
+        for scan_id in scan_ids:
+            total += self.read(scan_id)
+        return (total / len(scan_ids)).astype(np.float32)
+
     def _array(self, shard: int) -> Any:
         if shard not in self._arrays:
             import zarr

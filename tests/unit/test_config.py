@@ -35,6 +35,7 @@ def test_rendered_defaults_read_back_to_the_defaults():
         ({"scale": "deno"}, ["scale", "'deno'", "did you mean 'demo'", "paper"]),
         ({"features": {"extractr": "x"}}, ["features.extractr", "did you mean 'extractor'"]),
         ({"features": {"extractor": "inception-fid"}}, ["inception_weights"]),
+        ({"features": {"inception_weights": "x.pth"}}, ["inception-fid", "leave"]),
         ({"cohorts": {"a": {"layuot": "bids", "root": "x"}}}, ["layuot", "did you mean 'layout'"]),
         ({"cohorts": {"a": {"layout": "bids"}}}, ["cohorts.a", "root", "simulate"]),
         ({"cohorts": {"a-b": {"root": "x"}}, "studies": {}}, ["a-b"]),

@@ -105,7 +105,7 @@ def test_the_table_is_measured_labelled_and_complete(finished):
     assert table["M3AE"]["device"] == "cpu"
     assert table["reference: training mean image"]["steps"] == "n/a"
     assert "no ranking may be read from it" in table["M3AE"]["data"]
-    assert table["αWGAN"]["L2, measured"] == "n/a"
+    assert table["βVAE (β = 6)"]["L2, reported"] == "n/a"
     assert table["αWGAN"]["L2, reported"] == "0.137"
     assert not any("FID" in key for key in measured)
     (key,) = (key for key in measured if key.startswith("FD (") and key.endswith("axial, measured"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +38,8 @@ def train(
     """Train one model on the training people of a preprocessed store.
 
     A killed job goes on from its last checkpoint when called again with the same parameters, code,
-    seed and data; any other state is removed. Beside the checkpoint lie metrics.csv and
-    training.json; TensorBoard events are in the state's folder.
+    seed and data; any other state is removed. Beside the checkpoint lie metrics.csv,
+    training.json and TensorBoard events.
 
     Example:
       genmorph config parameters train m3ae m3ae > m3ae.json
@@ -52,7 +53,7 @@ def train(
 
     limit_threads(values["numerical_threads"])
     from genmorph.files import locked, sha256_file, write_json
-    from genmorph.models import build, module_of
+    from genmorph.models import build, module_of, options_class
     from genmorph.provenance.code import code_hash
     from genmorph.provenance.record import recording
     from genmorph.seeds import derive_seed
@@ -83,9 +84,12 @@ def train(
         ) as record,
     ):
         prune_states(state, keep=own)
-        model = build(
-            values["architecture"], values["options"], store.shape, store.read(template), run_seed
-        )
+        events = out.with_name("events")
+        if not (state / own).is_dir():
+            shutil.rmtree(events, ignore_errors=True)  # of a run that this one replaces
+        options = validate(options_class(values["architecture"]), values["options"], "options")
+        start = store.mean(training_ids) if options.starts_from_mean else store.read(template)
+        model = build(values["architecture"], options, store.shape, start, run_seed)
         summary = run(
             model,
             store,
@@ -96,6 +100,7 @@ def train(
             seed=run_seed,
             state=state / own,
             metrics=metrics,
+            events=events,
             accelerator=values["device"],
             devices=values["devices"],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -52,16 +52,26 @@ def measure_diversity(
     -------
     Measurement
         Values `pairwise_ssim` (mean), `pairwise_ssim_max`, `pairwise_ssim_min`; the spread is
-        over pairs.
+        over pairs. A single volume has no values, and a note says so.
 
     Raises
     ------
     MeasurementError
-        When there are fewer than two volumes, or their grids differ.
+        When there is no volume, or grids differ.
     """
     by_id = dict(volumes)
-    if len(by_id) < 2:
-        raise MeasurementError(f"diversity: {len(by_id)} volumes, at least two are needed")
+    if not by_id:
+        raise MeasurementError("diversity: no volumes")
+    settings = {
+        "data_range": data_range,
+        "max_pairs": max_pairs,
+        "seed": seed,
+        "spread_over": "pairs",
+        **window_settings(next(iter(by_id.values())).shape),
+    }
+    if len(by_id) == 1:
+        reason = "Diversity: n/a for a single volume, as there is no pair to compare."
+        return Measurement("diversity", {}, _counts(by_id, pairs=0), settings, notes=(reason,))
     moments = [local_moments(volume) for volume in by_id.values()]
     pairs = choose_pairs(len(moments), max_pairs, seed)
     similarities = [
@@ -76,12 +86,10 @@ def measure_diversity(
             "pairwise_ssim_min": min(similarities),
         },
         spread={"pairwise_ssim": statistics.stdev(similarities)} if len(pairs) > 1 else {},
-        n={"scans": len(by_id), "pairs": len(pairs), **counts(generated=list(by_id))},
-        settings={
-            "data_range": data_range,
-            "max_pairs": max_pairs,
-            "seed": seed,
-            "spread_over": "pairs",
-            **window_settings(moments[0].volume.shape),
-        },
+        n=_counts(by_id, len(pairs)),
+        settings=settings,
     )
+
+
+def _counts(by_id: Mapping[str, np.ndarray], pairs: int) -> dict[str, int]:
+    return {"scans": len(by_id), "pairs": pairs, **counts(generated=list(by_id))}

@@ -29,6 +29,8 @@ class Architecture(NamedTuple):
 
 ARCHITECTURES: dict[str, Architecture] = {
     "m3ae": Architecture("genmorph.models.m3ae", "M3AE", "M3AEOptions"),
+    "beta_vae": Architecture("genmorph.models.beta_vae", "BetaVAE", "BetaVAEOptions"),
+    "alpha_wgan": Architecture("genmorph.models.alpha_wgan", "AlphaWGAN", "AlphaWGANOptions"),
 }
 
 
@@ -65,7 +67,7 @@ def build(
     architecture: str,
     options: Options | Mapping[str, Any],
     shape: Sequence[int],
-    template: np.ndarray | None = None,
+    start: np.ndarray | None = None,
     seed: int = 0,
 ) -> GenerativeModel:
     """Make a model with fresh weights.
@@ -78,8 +80,9 @@ def build(
         The model's options; a mapping is typed first.
     shape : sequence of int
         Grid `[x, y, z]` of a volume.
-    template : ndarray, optional
-        Volume `[x, y, z]` for models that transform one; None leaves zeros for weights to come.
+    start : ndarray, optional
+        Volume `[x, y, z]` a model starts from: the mean image of the training scans when its
+        options say `starts_from_mean`, else the template. None leaves a place for weights to come.
     seed : int
         Decides the first weights. Torch's own generator is left as it was.
 
@@ -99,4 +102,4 @@ def build(
     model_class = getattr(importlib.import_module(entry.module), entry.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
-        return model_class(options, tuple(int(size) for size in shape), template)
+        return model_class(options, tuple(int(size) for size in shape), start)

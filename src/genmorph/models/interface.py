@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
 
-    from genmorph.validation import Options
+    from genmorph.models.options import ModelOptions
 
 
 class Progress(NamedTuple):
@@ -37,15 +37,26 @@ class GenerativeModel(Protocol):
     """
 
     architecture: str
-    options: Options
+    options: ModelOptions
     shape: tuple[int, int, int]
+    phases: tuple[str, ...]  # parts of a step, each with weights and an optimiser of its own
+
+    def trained_in(self, phase: str) -> Iterator[torch.nn.Parameter]:
+        """Weights that a phase changes; each weight belongs to one phase."""
 
     def losses(
-        self, volumes: torch.Tensor, *, progress: Progress, generator: torch.Generator
+        self,
+        volumes: torch.Tensor,
+        *,
+        phase: str,
+        progress: Progress,
+        generators: Sequence[torch.Generator],
     ) -> dict[str, torch.Tensor]:
-        """Scalar terms of the training loss, weighted: the loss is their sum.
+        """Scalar terms of a phase's loss, weighted: the loss is their sum.
 
-        `forward` is the same function, so that several devices can share a step.
+        Noise comes from `generators`, one for each volume, so that a batch can be shared out
+        among devices. `forward` is the same function. The first phase can also be had without
+        gradients: it is what is watched on validation scans.
         """
 
     def scheduled(self, progress: Progress) -> dict[str, float]:

@@ -12,7 +12,7 @@ and a field in fractions of the grid keeps its meaning when it is resampled.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmorph.errors import ConfigError
+from genmorph.models.blocks import (
+    HEAD_WEIGHT_SPREAD,
+    LEVELS,
+    Block,
+    Encoder,
+    check_grid,
+    grid_sizes,
+    kl_divergence,
+    posterior_sample,
+    reduce_voxels,
+    resize,
+    standard_normal,
+)
 from genmorph.models.interface import Progress
 from genmorph.models.options import M3AEOptions
 
-LEVELS = 4
 DEFORMING_LEVELS = 3  # the last level is additive only (P1, section 2)
-LOG_VARIANCE_WEIGHTS = 0.1  # a chosen first log variance is nearly the same for all scans
-HEAD_WEIGHT_SPREAD = 1e-4  # so small that an untrained model returns the template
 
 
 # -- velocity -> deformation, warp ----------------------------------------------------------------
@@ -130,90 +140,7 @@ def _integrate_fraction(velocity: Tensor, steps: int) -> Tensor:
     return displacement
 
 
-def _resize(volumes: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(volumes.shape[2:]) == tuple(size):
-        return volumes
-    return F.interpolate(volumes, size=tuple(size), mode="trilinear", align_corners=False)
-
-
-# -- encoder and decoders (supplement, section B) --------------------------------------------------
-
-
-def grid_sizes(shape: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Grids from coarse to fine: the bottleneck, then levels 1 to 4.
-
-    Each is a sixteenth, an eighth, ... of the volume's, rounded up where it does not divide.
-
-    Examples
-    --------
-    >>> grid_sizes((80, 96, 80))[:2]
-    [(5, 6, 5), (10, 12, 10)]
-    >>> grid_sizes((40, 48, 40))[:2]
-    [(3, 3, 3), (5, 6, 5)]
-    """
-    return [
-        tuple(math.ceil(size / 2**halvings) for size in shape)  # type: ignore[misc]
-        for halvings in range(LEVELS, -1, -1)
-    ]
-
-
-class Block(nn.Module):
-    """Scaling to a given grid and convolutions (supplement, figure 6)."""
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        size: Sequence[int],
-        options: M3AEOptions,
-        *,
-        scale_first: bool = True,
-    ) -> None:
-        super().__init__()
-        self.size = tuple(size)
-        self.scale_first = scale_first
-        normalised = options.normalisation == "instance"
-        layers: list[nn.Module] = []
-        for number in range(options.block_convolutions):
-            incoming = channels_in if number == 0 else channels_out
-            # a bias would be taken away again by the normalisation
-            layers.append(nn.Conv3d(incoming, channels_out, 3, padding=1, bias=not normalised))
-            if normalised:
-                layers.append(nn.InstanceNorm3d(channels_out))
-            layers.append(nn.LeakyReLU(options.negative_slope))
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """`[n, channels_in, ...]` to `[n, channels_out, *size]`."""
-        if self.scale_first:
-            return self.layers(_resize(features, self.size))
-        return _resize(self.layers(features), self.size)
-
-
-class Encoder(nn.Module):
-    """Four down-scaling blocks, then one layer that gives mean and log variance of z."""
-
-    def __init__(self, options: M3AEOptions, sizes: Sequence[tuple[int, int, int]]) -> None:
-        super().__init__()
-        widths = (1, *options.channels)
-        coarser = sizes[-2::-1]  # from half the volume's grid down to the bottleneck
-        scale_first = options.downscaling == "before_convolutions"
-        self.blocks = nn.Sequential(
-            *(
-                Block(widths[i], widths[i + 1], coarser[i], options, scale_first=scale_first)
-                for i in range(LEVELS)
-            )
-        )
-        self.to_posterior = nn.Linear(widths[-1] * math.prod(sizes[0]), 2 * options.latent_size)
-        if options.initial_log_variance is not None:
-            with torch.no_grad():
-                self.to_posterior.weight[options.latent_size :] *= LOG_VARIANCE_WEIGHTS
-                self.to_posterior.bias[options.latent_size :] = options.initial_log_variance
-
-    def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """Volumes `[n, 1, x, y, z]` to mean and log variance `[n, latent_size]`."""
-        mean, log_variance = self.to_posterior(self.blocks(volumes).flatten(1)).chunk(2, dim=1)
-        return mean, log_variance
+# -- decoders (supplement, section B) --------------------------------------------------
 
 
 class Decoder(nn.Module):
@@ -286,14 +213,14 @@ class Level:
     @property
     def full_intensity(self) -> Tensor:
         """The intensity term on the full grid, `[n, x, y, z]`."""
-        return _resize(self.intensity[:, None], self.image.shape[1:])[:, 0]
+        return resize(self.intensity[:, None], self.image.shape[1:])[:, 0]
 
     @property
     def full_displacement(self) -> Tensor | None:
         """The displacement on the full grid, in voxels of that grid, `[n, 3, x, y, z]`."""
         if self.displacement is None:
             return None
-        return _in_voxels(_resize(_in_fraction(self.displacement), self.image.shape[1:]))
+        return _in_voxels(resize(_in_fraction(self.displacement), self.image.shape[1:]))
 
     @property
     def full_jacobian_determinant(self) -> Tensor | None:
@@ -320,6 +247,7 @@ class M3AE(nn.Module):
     """
 
     architecture = "m3ae"
+    phases = ("all",)
 
     def __init__(
         self,
@@ -328,12 +256,8 @@ class M3AE(nn.Module):
         template: np.ndarray | None = None,
     ) -> None:
         super().__init__()
+        check_grid(self.architecture, shape)
         sizes = grid_sizes(shape)
-        if len(shape) != 3 or math.prod(sizes[0]) < 2:
-            raise ConfigError(
-                f"grid {tuple(shape)}: m3ae halves a grid of three axes four times",
-                "use more than 16 voxels along one axis at least",
-            )
         if template is not None and tuple(template.shape) != tuple(shape):
             raise ConfigError(f"template {tuple(template.shape)} for volumes of {tuple(shape)}")
         self.options, self.shape, self.level_sizes = options, tuple(shape), sizes[1:]
@@ -380,7 +304,7 @@ class M3AE(nn.Module):
         levels = []
         for number, intensity in enumerate(intensities):
             size = self.level_sizes[number] if native else self.shape
-            image = _resize(image, size) + _resize(intensity, size)
+            image = resize(image, size) + resize(intensity, size)
             velocity = displacement = None
             if number < DEFORMING_LEVELS:
                 velocity = velocities[number]
@@ -388,10 +312,10 @@ class M3AE(nn.Module):
                 fraction = _integrate_fraction(
                     _in_fraction(velocity), self.options.integration_steps
                 )
-                image = _warp_fraction(image, _resize(fraction, size))
+                image = _warp_fraction(image, resize(fraction, size))
                 displacement = _in_voxels(fraction)
             levels.append(
-                Level(intensity[:, 0], velocity, displacement, _resize(image, self.shape)[:, 0])
+                Level(intensity[:, 0], velocity, displacement, resize(image, self.shape)[:, 0])
             )
         return levels
 
@@ -405,8 +329,7 @@ class M3AE(nn.Module):
 
     def draw_latents(self, generators: Sequence[torch.Generator]) -> Tensor:
         """Latents `[n, latent_size]` from the prior, one for each generator."""
-        latents = [torch.randn(self.options.latent_size, generator=one) for one in generators]
-        return torch.stack(latents).to(self.template.device)
+        return standard_normal(generators, self.options.latent_size).to(self.template.device)
 
     def sample(self, generators: Sequence[torch.Generator]) -> Tensor:
         """Volumes `[n, x, y, z]` from the prior, one for each generator."""
@@ -416,14 +339,17 @@ class M3AE(nn.Module):
         """β at a moment of training."""
         return {"beta": self.options.beta_at(progress.epoch, progress.epochs)}
 
-    def forward(
-        self, volumes: Tensor, *, progress: Progress, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """The terms of the loss: what a training step computes."""
-        return self.losses(volumes, progress=progress, generator=generator)
+    def trained_in(self, phase: str) -> Iterator[nn.Parameter]:
+        """All weights: there is one phase."""
+        return self.parameters()
 
     def losses(
-        self, volumes: Tensor, *, progress: Progress, generator: torch.Generator
+        self,
+        volumes: Tensor,
+        *,
+        phase: str = "all",
+        progress: Progress,
+        generators: Sequence[torch.Generator],
     ) -> dict[str, Tensor]:
         """Weighted terms of equation 1; the loss is their sum.
 
@@ -431,10 +357,12 @@ class M3AE(nn.Module):
         ----------
         volumes : Tensor
             `[n, x, y, z]`.
+        phase : str
+            The only one there is.
         progress : Progress
             Decides β.
-        generator : torch.Generator
-            On the CPU; gives the noise of the posterior sample.
+        generators : sequence of torch.Generator
+            One for each volume, on the CPU; give the noise of the posterior sample.
 
         Returns
         -------
@@ -443,10 +371,13 @@ class M3AE(nn.Module):
             smoothness_1-3 (γ3), divergence_1-3 (γ4), magnitude_1-3 (γ5).
         """
         mean, log_variance = self.encode(volumes)
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-        levels = self.cascade(mean + noise * torch.exp(0.5 * log_variance))
+        levels = self.cascade(posterior_sample(mean, log_variance, generators))
         with torch.autocast(volumes.device.type, enabled=False):
             return self._terms(volumes, mean, log_variance, levels, progress)
+
+    def forward(self, volumes: Tensor, **how: Any) -> dict[str, Tensor]:
+        """As `losses`: what a training step calls, so that several devices can share it."""
+        return self.losses(volumes, **how)
 
     def _terms(
         self,
@@ -459,8 +390,7 @@ class M3AE(nn.Module):
         options = self.options
 
         def over_voxels(values: Tensor) -> Tensor:
-            flat = values.flatten(1)
-            return (flat.sum(1) if options.reduction == "sum" else flat.mean(1)).mean()
+            return reduce_voxels(values, options.reduction)
 
         beta = options.beta_at(progress.epoch, progress.epochs)
         terms: dict[str, Any] = {
@@ -486,11 +416,6 @@ class M3AE(nn.Module):
 
 
 # -- terms of the loss (equations 2 and 3) ---------------------------------------------------------
-
-
-def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL of N(mean, exp(log_variance)) from N(0, I), a sum over dimensions: `[n, d]` to `[n]`."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
 def _forward_differences(field: Tensor) -> list[Tensor]:

@@ -6,16 +6,11 @@ optimiser and step count to the same weights as one that was never stopped.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import multiprocessing
-import os
 import shutil
-import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,18 +19,17 @@ from genmorph.files import atomic_path
 from genmorph.seeds import derive_seed
 from genmorph.training.checkpoints import load_state, save_state
 from genmorph.training.data import Reader, Volumes
+from genmorph.training.log import METRICS, Log, event_writer, report, say, write_metrics
+from genmorph.training.optimizers import get_moments, make_optimizer, set_moments
 from genmorph.training.options import TrainingOptions
 from genmorph.training.schedules import Schedule
+from genmorph.training.stopping import passed_to_children, stop_requested
 
 if TYPE_CHECKING:
     import torch
     from lightning_fabric import Fabric
 
     from genmorph.models.interface import GenerativeModel
-
-METRICS = "metrics.csv"
-LEADING_COLUMNS = ("epoch", "step", "volumes_seen", "learning_rate")
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Preempted(TrainingError):
@@ -158,16 +152,17 @@ def train(
     )
     from lightning_fabric import Fabric
 
-    # processes are spawned, not started as the command again: they must not wait for its lock
-    strategy = "ddp_spawn" if devices > 1 else "auto"
     fabric = Fabric(
-        accelerator=accelerator, devices=devices, strategy=strategy, precision=precision
+        accelerator=accelerator,
+        devices=devices,
+        strategy=_strategy(model) if devices > 1 else "auto",
+        precision=precision,
     )
     if devices == 1:
         fabric.launch()
         summary = _run_device(fabric, model, run)
     else:
-        with _passed_to_children():
+        with passed_to_children():
             summary = _unpack(fabric.launch(_run_device_safely, model, run))
         model.load_state_dict(load_state(state)[1])  # the children trained copies
     with atomic_path(metrics) as temporary:
@@ -182,33 +177,39 @@ def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
     validation = Volumes(run.store, run.validation_ids, options.memory_gb)
     schedule = Schedule(options, len(training), run.seed, fabric.world_size)
 
-    step, log, found = 0, _Log(), _load_together(fabric, run.state)
+    step, log, found = 0, Log(), _load_together(fabric, run.state)
     if found is not None:
         model.load_state_dict(found[1])
-    wrapped, optimizer = fabric.setup(model, _make_optimizer(model, options))
+    made = [make_optimizer(model.trained_in(phase), options) for phase in model.phases]
+    wrapped, *fabric_optimizers = fabric.setup(model, *made)
+    optimizers = dict(zip(model.phases, fabric_optimizers, strict=True))
     if found is not None:  # after the weights are on their device, where the moments follow them
         step, _, moments, rest = found
-        _set_moments(model, optimizer.optimizer, moments)
-        log = _Log(**rest)
-        _say(fabric, f"going on from step {step} of {schedule.steps}")
-    writer = _event_writer(fabric, run, step)
+        set_moments(model, _unwrapped(optimizers), moments)
+        log = Log(**rest)
+        say(fabric, f"going on from step {step} of {schedule.steps}")
+    writer = event_writer(fabric, run.events if options.tensorboard else None, step)
     earlier = log.seconds
 
     def save() -> None:
         log.seconds = earlier + time.perf_counter() - started
         if fabric.is_global_zero:
-            moments = _get_moments(model, optimizer.optimizer)
+            moments = get_moments(model, _unwrapped(optimizers))
             save_state(run.state, step, model.state_dict(), moments, asdict(log))
         fabric.barrier()
 
-    with _stop_requested() as stop:
+    with stop_requested() as stop:
         while step < schedule.steps:
             wrapped.train()
             rate = schedule.learning_rate(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for optimizer in optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
             rows = schedule.batch(step)
-            terms = _take_step(fabric, wrapped, optimizer, training, rows, step, schedule, run)
+            terms: dict[str, float] = {}
+            for phase, optimizer in optimizers.items():
+                batch = _Batch(phase, step, rows, schedule)
+                terms |= _take_phase(fabric, wrapped, model, optimizer, training, batch, run)
             log.add(terms, len(rows))
             scheduled = model.scheduled(schedule.progress(step))
             step += 1
@@ -220,7 +221,7 @@ def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
                 if epoch % options.validation_every_epochs == 0 or step == schedule.steps:
                     row |= _validate(fabric, model, validation, step - 1, schedule, run)
                 log.rows.append(row)
-                _report(fabric, writer, run.state, log.rows, schedule)
+                report(fabric, writer, run.state, log.rows, schedule)
             stopping = _any_device(fabric, stop.requested) or step == run.stop_after
             if stopping or _is_checkpoint(schedule, step):
                 save()
@@ -232,7 +233,7 @@ def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
     if writer is not None:
         writer.close()
     if fabric.is_global_zero:
-        _write_metrics(run.state / METRICS, log.rows)
+        write_metrics(run.state / METRICS, log.rows)
     seconds = earlier + time.perf_counter() - started
     return Summary(
         steps=step,
@@ -244,38 +245,58 @@ def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
     )
 
 
-def _take_step(
+class _Batch(NamedTuple):
+    """One phase of a step: what it works on."""
+
+    phase: str
+    step: int
+    rows: Sequence[int]
+    schedule: Schedule
+
+
+def _take_phase(
     fabric: Fabric,
     wrapped: torch.nn.Module,
+    model: GenerativeModel,
     optimizer: torch.optim.Optimizer,
     training: Volumes,
-    rows: Sequence[int],
-    step: int,
-    schedule: Schedule,
+    batch: _Batch,
     run: _Run,
 ) -> dict[str, float]:
-    """One optimiser step; returns the loss terms, means over all devices."""
+    """One optimiser's part of a step; returns its loss terms, means over all devices."""
     import torch
 
-    own = rows[fabric.global_rank :: fabric.world_size]
-    volumes = torch.from_numpy(training.batch(own)).to(fabric.device)
-    generator = _generator(run.seed, "noise", step, fabric.global_rank)
-    losses = wrapped(volumes, progress=schedule.progress(step), generator=generator)
+    phase, step, rows, schedule = batch
+    own = list(range(fabric.global_rank, len(rows), fabric.world_size))
+    volumes = torch.from_numpy(training.batch([rows[place] for place in own])).to(fabric.device)
+    # by place in the joint batch: the noise is the same however many devices share it
+    generators = [_generator(run.seed, "noise", step, phase, place) for place in own]
+    _let_only_this_phase_learn(model, phase)
+    losses = wrapped(volumes, phase=phase, progress=schedule.progress(step), generators=generators)
     total = sum(losses.values())
     # a mean over devices is not finite when it is not on one of them: all stop together
-    terms = _to_floats(fabric, {**losses, "total": total})
+    prefix = "" if len(model.phases) == 1 else f"{phase}_"
+    terms = _to_floats(fabric, {**losses, f"{prefix}total": total})
     scans = [training.ids[row] for row in rows]
     _stop_if_not_finite(terms, step, scans)
     optimizer.zero_grad()
     fabric.backward(total)
-    weights = list(wrapped.parameters())
+    weights = list(model.trained_in(phase))
     length = torch.nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
-    terms["gradient_norm"] = float(length)
+    terms[f"{prefix}gradient_norm"] = float(length)
     _stop_if_not_finite(terms, step, scans)
     if run.options.gradient_clip is not None:
         torch.nn.utils.clip_grads_with_norm_(weights, run.options.gradient_clip, length)
     optimizer.step()
     return terms
+
+
+def _let_only_this_phase_learn(model: GenerativeModel, phase: str) -> None:
+    """Spare the gradients of weights that the phase leaves as they are."""
+    if len(model.phases) > 1:
+        for name in model.phases:
+            for weights in model.trained_in(name):
+                weights.requires_grad_(name == phase)
 
 
 def _validate(
@@ -286,7 +307,10 @@ def _validate(
     schedule: Schedule,
     run: _Run,
 ) -> dict[str, float]:
-    """Mean loss terms of the validation scans, weighted as in `step`, noise the same each time."""
+    """Mean loss terms of the validation scans, weighted as in `step`, noise the same each time.
+
+    Of a model with several phases they are those of the first.
+    """
     import torch
 
     if not len(validation) or not fabric.is_global_zero:
@@ -298,121 +322,19 @@ def _validate(
         for first in range(0, len(validation), size):
             rows = range(first, min(first + size, len(validation)))
             volumes = torch.from_numpy(validation.batch(rows)).to(fabric.device)
-            generator = _generator(run.seed, "validation", first)
-            losses = model.losses(volumes, progress=schedule.progress(step), generator=generator)
+            losses = model.losses(
+                volumes,
+                phase=model.phases[0],
+                progress=schedule.progress(step),
+                generators=[_generator(run.seed, "validation", row) for row in rows],
+            )
             for term, value in {**losses, "total": sum(losses.values())}.items():
                 sums[term] = sums.get(term, 0.0) + float(value) * len(rows)
     return {f"validation_{term}": value / len(validation) for term, value in sums.items()}
 
 
-# -- the optimiser and its state -------------------------------------------------------------------
-
-
-def _make_optimizer(model: torch.nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    import torch
-
-    if options.optimizer == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-    return torch.optim.Adam(model.parameters(), lr=options.learning_rate)
-
-
-def _get_moments(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
-    """The optimiser's tensors by weight and kind."""
-    return {
-        f"{name}/{kind}": value
-        for name, weights in model.named_parameters()
-        for kind, value in optimizer.state.get(weights, {}).items()
-    }
-
-
-def _set_moments(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    moments: dict[str, torch.Tensor],
-) -> None:
-    positions = {name: number for number, (name, _) in enumerate(model.named_parameters())}
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in moments.items():
-        name, kind = key.rsplit("/", 1)
-        state.setdefault(positions[name], {})[kind] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-# -- the log ---------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Log:
-    """What a run has seen, part of its state.
-
-    Attributes
-    ----------
-    rows : list of dict
-        One for each finished epoch.
-    sums : dict
-        Loss terms of the epoch under way, weighted by volumes.
-    counted : int
-        Volumes in `sums`.
-    """
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-    counted: int = 0
-    volumes_seen: int = 0
-    seconds: float = 0.0
-
-    def add(self, terms: dict[str, float], volumes: int) -> None:
-        for term, value in terms.items():
-            self.sums[term] = self.sums.get(term, 0.0) + value * volumes
-        self.counted += volumes
-        self.volumes_seen += volumes
-
-    def take_means(self) -> dict[str, float]:
-        means = {term: value / self.counted for term, value in self.sums.items()}
-        self.sums, self.counted = {}, 0
-        return means
-
-
-def _write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
-    import csv
-
-    terms = {column for row in rows for column in row} - set(LEADING_COLUMNS)
-    columns = [*LEADING_COLUMNS, *sorted(terms)]
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _event_writer(fabric: Fabric, run: _Run, step: int) -> Any:
-    if not (run.options.tensorboard and fabric.is_global_zero):
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run.events), purge_step=step + 1)
-
-
-def _report(
-    fabric: Fabric, writer: Any, state: Path, rows: list[dict[str, float]], schedule: Schedule
-) -> None:
-    """Put the last row where it can be watched."""
-    if not fabric.is_global_zero:
-        return
-    row = rows[-1]
-    _write_metrics(state / METRICS, rows)
-    if writer is not None:
-        for name, value in row.items():
-            if name not in ("epoch", "step"):
-                writer.add_scalar(name, value, row["step"])
-        writer.flush()
-    watched = ("total", "reconstruction", "validation_total", "validation_reconstruction")
-    values = ", ".join(f"{name} {row[name]:.5g}" for name in watched if name in row)
-    _say(fabric, f"epoch {row['epoch']}/{math.ceil(schedule.epochs)}: {values}")
+def _unwrapped(optimizers: dict[str, Any]) -> dict[str, torch.optim.Optimizer]:
+    return {phase: optimizer.optimizer for phase, optimizer in optimizers.items()}
 
 
 # -- small things ----------------------------------------------------------------------------------
@@ -485,54 +407,14 @@ def _device_name(fabric: Fabric) -> str:
     return fabric.device.type
 
 
-def _say(fabric: Fabric, text: str) -> None:
-    if fabric.is_global_zero:
-        print(f"train: {text}", file=sys.stderr, flush=True)
+# -- several devices -------------------------------------------------------------------------------
 
 
-# -- stopping, and several devices -----------------------------------------------------------------
+def _strategy(model: GenerativeModel) -> Any:
+    from lightning_fabric.strategies import DDPStrategy
 
-
-@dataclass
-class _Stop:
-    requested: bool = False
-
-
-@contextlib.contextmanager
-def _stop_requested() -> Iterator[_Stop]:
-    """Note signals that ask for an end; the loop saves its state at the next step."""
-    stop = _Stop()
-
-    def note(*_: Any) -> None:
-        stop.requested = True
-
-    try:
-        before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
-    except ValueError:  # only the main thread can; elsewhere nobody sends signals
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _passed_to_children() -> Iterator[None]:
-    """Hand signals that ask for an end to the processes of the other devices."""
-
-    def hand_on(number: int, _: Any) -> None:
-        for child in multiprocessing.active_children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, number)
-
-    before = {number: signal.signal(number, hand_on) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # processes are spawned, not started as the command again: they must not wait for its lock
+    return DDPStrategy(start_method="spawn", find_unused_parameters=len(model.phases) > 1)
 
 
 def _run_device_safely(fabric: Fabric, model: GenerativeModel, run: _Run) -> dict[str, Any]:

@@ -24,6 +24,11 @@ class TrainingOptions(Options):
     batch_size: PositiveInt = Field(
         4, description="volumes of one optimiser step, over all devices (P1 does not state it)"
     )
+    drop_last: bool = Field(
+        False,
+        description="leave out an epoch's last batch when it is smaller, as batch normalisation "
+        "wants",
+    )
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="P1: AdamW")
     learning_rate: float = Field(3e-4, gt=0, description="at the start (P1: 0.0003)")
     learning_rate_schedule: Literal["constant", "exponential", "cosine"] = Field(

@@ -28,8 +28,8 @@ class Schedule:
 
     Notes
     -----
-    The last batch of an epoch is smaller when the scans do not divide; with several devices it is
-    filled from the epoch's beginning until it does divide among them.
+    The last batch of an epoch is smaller when the scans do not divide, or left out (`drop_last`);
+    with several devices it is filled from the epoch's beginning until it does divide among them.
     """
 
     options: TrainingOptions
@@ -40,7 +40,9 @@ class Schedule:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of one pass over the scans."""
-        return math.ceil(self.scans / self.options.batch_size)
+        whole, rest = divmod(self.scans, self.options.batch_size)
+        # fewer scans than a batch holds are a batch all the same
+        return whole + (rest > 0 and (whole == 0 or not self.options.drop_last))
 
     @property
     def steps(self) -> int:
@@ -50,7 +52,8 @@ class Schedule:
         if limit is None:
             return steps
         # counted from the front: an epoch's last batch may be smaller
-        epochs, rest = divmod(limit, self.scans)
+        whole = self.steps_per_epoch * self.options.batch_size
+        epochs, rest = divmod(limit, min(self.scans, whole))
         within = epochs * self.steps_per_epoch + rest // self.options.batch_size
         return max(1, min(steps, within))
 

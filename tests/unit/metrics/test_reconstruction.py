@@ -175,8 +175,10 @@ def test_chosen_pairs_depend_on_the_seed_alone():
 
 
 def test_one_sample_has_no_pair():
-    with pytest.raises(MeasurementError, match="at least two"):
-        measure_diversity([("sample-0", np.ones((4, 4, 4)))])
+    found = measure_diversity([("sample-0", np.ones((4, 4, 4)))])
+    assert found.values == {} and "no pair" in found.notes[0]
+    with pytest.raises(MeasurementError, match="no volumes"):
+        measure_diversity([])
 
 
 # -- measurements ----------------------------------------------------------------------------------

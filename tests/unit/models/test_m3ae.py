@@ -219,14 +219,18 @@ def test_native_resolution_works_on_each_levels_own_grid(template):
     assert levels[0].image.shape == (1, *noise.shape)
 
 
+def generators(n):
+    return [torch.Generator().manual_seed(5 + number) for number in range(n)]
+
+
 def test_terms_of_the_loss_by_hand(template):
     options = M3AEOptions(**THIN)
     model = far_from_template(build("m3ae", options, template.shape, template, seed=1))
     volumes = torch.rand(2, *template.shape, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
-        terms = model.losses(volumes, progress=LATE, generator=torch.Generator().manual_seed(5))
+        terms = model.losses(volumes, progress=LATE, generators=generators(2))
         mean, log_variance = model.encode(volumes)
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(5))
+        noise = torch.stack([torch.randn(mean.shape[1], generator=one) for one in generators(2)])
         levels = model.cascade(mean + noise * torch.exp(0.5 * log_variance))
     expected = {
         "reconstruction": (volumes - levels[3].image).abs().sum() / 2,
@@ -254,9 +258,7 @@ def test_options_change_what_they_name(template):
         model = build("m3ae", {**THIN, **options}, template.shape, template, seed=1)
         model = far_from_template(model)
         with torch.no_grad():
-            return model.losses(
-                volumes, progress=progress, generator=torch.Generator().manual_seed(5)
-            )
+            return model.losses(volumes, progress=progress, generators=generators(2))
 
     default, mean = terms(), terms(reduction="mean")
     assert mean["reconstruction"] == pytest.approx(default["reconstruction"] / volumes[0].numel())
@@ -311,9 +313,7 @@ def test_one_step_at_the_papers_size():
     assert sum(p.numel() for p in model.parameters()) == paper_parameter_count()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
     volumes = torch.tensor(gaussian_filter(rng.random(shape), 3), dtype=torch.float32)[None]
-    terms = model.losses(
-        volumes, progress=Progress(1, 5.0, 30.0), generator=torch.Generator().manual_seed(0)
-    )
+    terms = model.losses(volumes, progress=Progress(1, 5.0, 30.0), generators=generators(1))
     assert len(terms) == 2 + 3 + 4 + 3 * 3
     parameters = list(model.parameters())
     for name, term in terms.items():

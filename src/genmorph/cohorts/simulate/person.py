@@ -17,6 +17,7 @@ from genmorph.seeds import derive_seed
 TWO_SESSIONS_FRACTION = 1.0 / 8.0
 DISEASE_FRACTION = 0.4
 SHAPE_AMPLITUDE_MM = 0.75  # of each shape mode, over people
+SHAPE_LIMIT = 1.5  # standard deviations; beyond, several modes together dent a brain's sides
 YOUNGEST_YEARS, YOUNGEST_DISEASE_YEARS, OLDEST_YEARS = 40.0, 58.0, 88.0
 
 
@@ -159,7 +160,9 @@ def anatomy_of(visit: Visit, seed: int) -> Anatomy:
         ventricle_scale=float(np.exp(ventricles)),
         cortex_scale=float(np.exp(cortex)),
         medial_temporal_scale=float(np.exp(temporal)),
-        shape=tuple(float(SHAPE_AMPLITUDE_MM * _bounded(rng)) for _ in range(SHAPE_MODES)),
+        shape=tuple(
+            float(SHAPE_AMPLITUDE_MM * _bounded(rng, SHAPE_LIMIT)) for _ in range(SHAPE_MODES)
+        ),
         layers=HeadLayers(
             fluid_mm=float(2.5 + 0.3 * _bounded(rng)),
             skull_mm=float(6.5 + 0.7 * _bounded(rng)),
@@ -178,9 +181,9 @@ def contrast_of(visit: Visit, seed: int) -> Contrast:
     return Contrast(gray=float(gray), csf=float(csf), lesion=float(0.85 * gray))
 
 
-def _bounded(rng: np.random.Generator) -> float:
-    """A standard normal number, held within 2.5 standard deviations."""
-    return float(np.clip(rng.standard_normal(), -2.5, 2.5))
+def _bounded(rng: np.random.Generator, limit: float = 2.5) -> float:
+    """A standard normal number, held within `limit` standard deviations."""
+    return float(np.clip(rng.standard_normal(), -limit, limit))
 
 
 def _generator(seed: int, *use: str) -> np.random.Generator:

@@ -49,7 +49,8 @@ TABLES = {
         name="table1",
         rows=(
             Row("αWGAN", "alpha_wgan", "alpha_wgan"),
-            # the paper's text gives β = 3, and its table has one row
+            # the paper's text gives β = 3, and its table has one row; no comma in a row's title, as
+            # `genmorph audit --cell ROW,COLUMN` splits there
             Row("βVAE (β = 3)", "beta_vae-3", "beta_vae"),
             Row("βVAE (β = 6)", "beta_vae-6"),
             Row("M3AE", "m3ae", "m3ae"),

@@ -315,6 +315,14 @@ class Plan:
                     files.append(str(self.paths.fill("measurement", measure=measure, **words)))
         return sorted(files)
 
+    def training_summaries(self, study: str) -> list[str]:
+        """What each training of a study's models says of itself: every model, every seed."""
+        return sorted(
+            str(self.paths.fill("training_summary", **self.run_words(study, model, seed)))
+            for model in self.study(study).models
+            for seed in self.config.seeds
+        )
+
     def figure_inputs(self, study: str, figure: str) -> list[str]:
         """Files a figure is drawn from, in the order of its `needs`."""
         room = self.study(study)

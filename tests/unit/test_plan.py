@@ -74,6 +74,16 @@ def test_an_unknown_study_is_named():
         plan(studies={"m3a": {}})
 
 
+def test_a_table_reads_the_summary_of_every_training_and_no_reference():
+    room = plan(seeds=[0, 1])
+    files = room.training_summaries("m3ae")
+    assert len(files) == len(set(files)) == 2 * len(room.models)
+    for seed in (0, 1):
+        run = f"nowhere/runs/m3ae/m3ae/simulated-all/seed-{seed}"
+        assert f"{run}/checkpoint/training.json" in files
+    assert not any("training_mean" in file for file in files)
+
+
 def test_every_table_cell_has_a_run_of_each_seed():
     files = plan(seeds=[0, 1]).measurements("m3ae", "table1")
     assert len(files) == len(set(files))

@@ -15,6 +15,7 @@ from genmorph.cli.common import (
     read_parameters,
     scan_ids,
 )
+from genmorph.errors import StoreError
 
 if TYPE_CHECKING:
     from genmorph.metrics.measurement import Measurement
@@ -75,6 +76,8 @@ def _frechet(
         extractor=load_extractor(values["extractor"], weights),
         positions=values["positions"],
         reference_shape=values["reference_grid"],
+        half_sample_repeats=values["half_sample_repeats"],
+        half_sample_seed=values["half_sample_seed"],
     )
 
 
@@ -105,12 +108,25 @@ MEASURES = {"frechet": _frechet, "diversity": _diversity, "reconstruction": _rec
 
 
 def placed(measurement: Measurement, real: Store, made: Store) -> dict[str, Any]:
-    """The measurement as JSON, with the run it is of and what must be said of the data."""
+    """The measurement as JSON, with the run it is of and what must be said of the data.
+
+    Raises
+    ------
+    StoreError
+        When the real store does not say what kind of data it holds.
+    """
     content = measurement.to_json()
     content["data_label"] = real.description.data_label
+    source = real.description.source
+    if "layout" not in source:
+        raise StoreError(
+            f"{real.folder}: its store.json does not name the layout of its scans",
+            "make its index again with `genmorph index`",
+        )
     content["settings"] |= {
         "run": made.description.source,
         "cohort": made.description.source["cohort"],
+        "data": "simulated" if source["simulated"] else source["layout"],
         "grid": list(real.shape),
         "reference_split": "test",
     }

@@ -5,7 +5,7 @@ rule make_table:
     """Write a paper's table: the reported number beside the measured one."""
     input:
         measurements=lambda w: plan.measurements(w.study, w.table),
-        trainings=lambda w: plan.training_summaries(w.study),
+        trainings=lambda w: plan.training_summaries(w.study, w.table),
     output:
         csv=paths.table,
         cells=paths.table.replace(".csv", "_cells.csv"),

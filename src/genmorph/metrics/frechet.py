@@ -182,9 +182,9 @@ def slice_frechet(
     Returns
     -------
     Measurement
-        Values `axial`, `coronal`, `sagittal` (means over slices), `axial_30`, ... by position on
-        the reference grid, and the kernel distances `kid_axial`, ..., `kid_axial_30`, ...; absent
-        when a side has a single volume. The spread of each is its SD over half-samples of people;
+        Values `axial`, `coronal`, `sagittal` (means over slices), `all_axes` (their mean),
+        `axial_30`, ... by position on the reference grid, and the kernel distances `kid_axial`,
+        ...; absent when a side has a single volume. The spread of each is its SD over half-samples of people;
         absent, with a note, when a side has fewer than 20 people.
 
     Raises
@@ -256,6 +256,7 @@ def _distances(
             values[f"{prefix}{axis}"] = statistics.fmean(found)
             for position, value in zip(positions, found, strict=True):
                 values[f"{prefix}{axis}_{position}"] = value
+        values[f"{prefix}all_axes"] = statistics.fmean(values[f"{prefix}{axis}"] for axis in AXES)
     return values
 
 

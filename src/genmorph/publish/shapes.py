@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,9 @@ class Table:
     ----------
     name : str
         Name in `reported.csv`.
-    rows, columns
+    rows : tuple of Row
+        Empty when the specification names the runs; each is a row then.
+    columns : tuple of Column
     reported : Path
         The paper's numbers: table, row, column, value, spread.
     paper : dict
@@ -75,6 +77,8 @@ class Table:
         A column adds its own.
     yardstick : tuple of str, optional
         Run and column title that a row must beat, lower being better, and the remark if not.
+    best : tuple of (str, str)
+        Value whose least row is marked, and the remark.
     notes : tuple of str
     """
 
@@ -84,4 +88,9 @@ class Table:
     reported: Path
     paper: Mapping[str, Any]
     yardstick: tuple[str, str, str] | None = None
-    notes: tuple[str, ...] = field(default=())
+    best: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def with_rows(self, runs: Sequence[str] | None) -> Table:
+        """The same table with a row for each run, when the specification names them."""
+        return self if runs is None else replace(self, rows=tuple(Row(run, run) for run in runs))

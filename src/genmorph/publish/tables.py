@@ -37,7 +37,7 @@ def write_table(
     measured, trainings : sequence of Measured
         As `read_measurements` and `read_trainings` give them.
     parameters : mapping
-        `scale` and `caption`.
+        `scale`, `caption`, and `rows`: the runs, when the table does not name them.
     out : Path
 
     Raises
@@ -45,6 +45,7 @@ def write_table(
     MeasurementError
         When two cells of a column were measured with different settings.
     """
+    table = table.with_rows(parameters.get("rows"))
     found = cells(table, measured, trainings, parameters)
     titles = list(dict.fromkeys(cell["column"] for cell in found))
     lines = []
@@ -70,21 +71,26 @@ def write_table(
 
 
 def _remark(table: Table, row: Row, measured: Sequence[Measured]) -> str:
-    if table.yardstick is None:
-        return ""
-    run, key, remark = table.yardstick
+    remarks = [
+        remark
+        for key, remark in table.best
+        if row.run == min(_means(measured, key).items(), key=lambda item: item[1])[0]
+    ]
+    if table.yardstick is not None:
+        run, key, remark = table.yardstick
+        means = _means(measured, key)
+        if row.run != run and {row.run, run} <= set(means) and means[row.run] >= means[run]:
+            remarks.append(remark)
+    return "; ".join(remarks)
 
-    def values(of: str) -> list[float]:
-        return [
-            entry.content["values"][key]
-            for entry in measured
-            if entry.run == of and key in entry.content["values"]
-        ]
 
-    own, bar = values(row.run), values(run)
-    if row.run == run or not own or not bar:
-        return ""
-    return remark if sum(own) / len(own) >= sum(bar) / len(bar) else ""
+def _means(measured: Sequence[Measured], key: str) -> dict[str, float]:
+    """Mean of a value over the seeds of each run that has it."""
+    values: dict[str, list[float]] = {}
+    for entry in measured:
+        if key in entry.content["values"]:
+            values.setdefault(entry.run, []).append(entry.content["values"][key])
+    return {run: sum(own) / len(own) for run, own in values.items()}
 
 
 def _counts(runs: Sequence[Measured]) -> str:

@@ -29,13 +29,13 @@ MEASURED = Measurement(
     [("adni", False, "adni"), ("bids", False, "bids"), ("adni", True, "simulated")],
 )
 def test_data_are_known_by_their_layout_not_by_the_cohorts_name(layout, simulated, data):
-    settings = placed(MEASURED, store(layout=layout, simulated=simulated), MADE)["settings"]
+    settings = placed(MEASURED, store(layout=layout, simulated=simulated), MADE, "test")["settings"]
     assert settings["data"] == data
     assert (settings["cohort"], settings["grid"]) == ("mine", [4, 5, 6])
-    assert settings["run"]["seed"] == 1
+    assert settings["run"]["seed"] == 1 and settings["reference_split"] == "test"
 
 
 def test_a_store_of_unknown_layout_is_an_error_with_its_cure():
     with pytest.raises(StoreError, match="does not name the layout") as raised:
-        placed(MEASURED, store(cohort="mine"), MADE)
+        placed(MEASURED, store(cohort="mine"), MADE, "test")
     assert "index" in raised.value.cure

@@ -160,7 +160,9 @@ def test_distance_of_each_slice_averaged_per_axis():
     assert found.values["coronal"] == pytest.approx(
         (found.values["coronal_1"] + found.values["coronal_3"]) / 2
     )
-    assert len(set(found.values.values())) == 18
+    axes = [found.values[axis] for axis in ("axial", "coronal", "sagittal")]
+    assert found.values["all_axes"] == pytest.approx(np.mean(axes))
+    assert len(set(found.values.values())) == 20
     assert found.n == {"generated_scans": 9, "reference_scans": 6, "reference_people": 6}
     assert found.settings["slices_voxels"]["coronal"] == [1, 3]
     assert found.spread == {}

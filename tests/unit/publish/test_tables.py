@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -294,6 +295,17 @@ def test_a_row_that_does_not_beat_the_mean_says_so(table, measure, tmp_path):
     rows, _, _ = written(table, measure, tmp_path)
     remarks = {name: row["remark"] for name, row in rows.items()}
     assert remarks == {"A": "", "B & co": "no better than the mean", "mean": ""}
+
+
+def test_a_search_has_a_row_a_run_and_marks_the_best(table, measure, tmp_path):
+    for run, l2, axial in (("a", 0.04, 3.0), ("a-beta_x2", 0.03, 5.0)):
+        measure(run, "reconstruction", {"l2": l2})
+        measure(run, "frechet", {"axial": axial})
+    search = replace(
+        table, rows=(), yardstick=None, best=(("axial", "least distance"), ("l2", "least L2"))
+    )
+    rows, _, _ = written(search, measure, tmp_path, rows=["a", "a-beta_x2"])
+    assert [row["remark"] for row in rows.values()] == ["least distance", "least L2"]
 
 
 def test_what_must_be_said_of_the_data_is_in_every_form(table, measure, tmp_path):

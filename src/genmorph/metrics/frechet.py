@@ -184,8 +184,8 @@ def slice_frechet(
     Measurement
         Values `axial`, `coronal`, `sagittal` (means over slices), `all_axes` (their mean),
         `axial_30`, ... by position on the reference grid, and the kernel distances `kid_axial`,
-        ...; absent when a side has a single volume. The spread of each is its SD over half-samples of people;
-        absent, with a note, when a side has fewer than 20 people.
+        ...; absent when a side has a single volume. The spread of each is its SD over half-samples
+        of people; absent, with a note, when a side has fewer than 20 people.
 
     Raises
     ------

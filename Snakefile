@@ -84,6 +84,7 @@ rule all:
     default_target: True
     input:
         plan.tables(),
+        paths.reported_checks,
         plan.figures(),
 
 
@@ -91,6 +92,7 @@ rule tables:
     """Every table."""
     input:
         plan.tables(),
+        paths.reported_checks,
 
 
 rule figures:

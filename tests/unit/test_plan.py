@@ -115,3 +115,11 @@ def test_a_models_code_counts_only_where_it_runs():
     assert made.code("sample", "m3ae", "m3ae") != made.code("sample", "m3ae", "training_mean")
     assert "genmorph.models.m3ae" in made.figure_modules("m3ae", "transforms")
     assert made.figure_modules("m3ae", "samples") == ""
+
+
+def test_checks_of_printed_numbers_are_gathered_from_the_rooms_that_have_them():
+    made = plan()
+    assert "m3ae" in made.parameters("checks")["studies"]
+    assert "genmorph.studies.m3ae.checks" in made.modules("checks")
+    assert made.resolved()["parameters"]["checks"] == [made.parameters("checks")]
+    assert made.paths.reported_checks == "nowhere/tables/reported_checks.csv"

@@ -87,6 +87,7 @@ rule all:
     default_target: True
     input:
         plan.tables(),
+        paths.reported_checks,
         plan.figures(),
 
 
@@ -94,6 +95,7 @@ rule tables:
     """Every table."""
     input:
         plan.tables(),
+        paths.reported_checks,
 
 
 rule figures:

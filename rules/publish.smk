@@ -54,3 +54,25 @@ rule make_figure:
     shell:
         "genmorph figure {input} {params.modules} --parameters {params.parameters:q}"
         " --out {output.png} > {log} 2>&1"
+
+
+rule make_reported_checks:
+    """Check the numbers that the papers print against each other; needs no data."""
+    output:
+        csv=paths.reported_checks,
+        markdown=paths.reported_checks.replace(".csv", ".md"),
+    log:
+        paths.log("make_reported_checks", "reported_checks"),
+    benchmark:
+        paths.benchmark("make_reported_checks", "reported_checks")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
+    params:
+        parameters=plan.json("checks"),
+        code=plan.code("checks"),
+    shell:
+        "genmorph checks --parameters {params.parameters:q} --out {output.csv} > {log} 2>&1"

@@ -77,4 +77,5 @@ PATTERNS = {
     # publication
     "table": "tables/{study}_{table}.csv",
     "figure": "figures/{study}_{figure}.png",
+    "reported_checks": "tables/reported_checks.csv",
 }

@@ -22,7 +22,7 @@ from genmorph.models import module_of
 from genmorph.paths import Paths
 from genmorph.provenance.code import code_hash
 from genmorph.sampling import RECONSTRUCTIONS, REFERENCES
-from genmorph.studies import Study, resolve_study
+from genmorph.studies import Study, resolve_study, rooms_with
 from genmorph.validation import validate
 
 POPULATION = "all"
@@ -85,6 +85,8 @@ class Plan:
                 model = self.study(names[0]).models[self.figure(*names).model]
                 own += (module_of(model["architecture"]),)
             return own
+        if command == "checks":
+            return tuple(f"genmorph.studies.{name}.checks" for name in rooms_with("checks"))
         return ()
 
     def study(self, name: str) -> Study:
@@ -205,6 +207,9 @@ class Plan:
             "numerical_threads": self.config.compute.threads,
             **self.figure(study, figure).model_dump(mode="json"),
         }
+
+    def _checks(self) -> dict[str, Any]:
+        return {"studies": rooms_with("checks")}
 
     # -- the graph ------------------------------------------------------------------------------
 
@@ -389,6 +394,7 @@ class Plan:
             "measure": [(name, measure) for name, room in every for measure in room.spec.measures],
             "table": [(name, table) for name, room in every for table in room.spec.tables],
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],
+            "checks": [()],
         }
         return {
             "config": config,

@@ -29,6 +29,7 @@ def test_a_fresh_clone_shows_the_plan(project, profile):
     assert done.returncode == 0, done.text
     for rule in ("simulate_cohort", "ingest_cohort", "train_model", "make_table", "make_figure"):
         assert rule in done.text
+    assert "make_reported_checks" in done.text
     assert not (project / "results").exists()
 
 

@@ -157,3 +157,11 @@ def test_validation_scans_are_rebuilt_for_tuning_alone():
     assert split == {"reconstructions": "test", "validation_reconstructions": "validation"}
     assert room.parameters("measure", "m3ae", "validation_frechet")["split"] == "validation"
     assert room.parameters("measure", "m3ae", "frechet")["split"] == "test"
+
+
+def test_checks_of_printed_numbers_are_gathered_from_the_rooms_that_have_them():
+    made = plan()
+    assert "m3ae" in made.parameters("checks")["studies"]
+    assert "genmorph.studies.m3ae.checks" in made.modules("checks")
+    assert made.resolved()["parameters"]["checks"] == [made.parameters("checks")]
+    assert made.paths.reported_checks == "nowhere/tables/reported_checks.csv"

@@ -27,6 +27,7 @@ GROUPS = (
     "measure",
     "table",
     "figure",
+    "checks",
     "audit",
     "export",
 )

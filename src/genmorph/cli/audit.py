@@ -35,7 +35,8 @@ def audit(
     """Walk from a result back to the raw scans and check every link.
 
     Exit status: 0 trusted; 1 a link is broken, named; 2 the audit could not start; 3 sound but not
-    publishable (uncommitted code, no git, another environment), each named.
+    publishable (uncommitted code, no git, another environment, orphans, identifiers), each named.
+    Orphans are looked for when the whole root is audited.
 
     Examples:
       genmorph audit results/tables/m3ae_table1.csv
@@ -80,13 +81,20 @@ def audit(
 
 
 def broken_links(report: Report) -> list[str]:
-    """A line for each finding that did not pass; what many records share is said once."""
+    """A line for each finding that did not pass; what many records share is said once.
+
+    Orphans and identifiers are each named: each is something to remove.
+    """
+    publication = report.failures(publication=True)
+    each = [finding for finding in publication if finding.code in ("orphans", "identifiers")]
     lines = [
         f"{finding.status.upper()} {finding.code}: {finding.subject}: {finding.message}"
-        for finding in report.failures(publication=False)
+        for finding in report.failures(publication=False) + each
     ]
     shared: dict[tuple[str, str, str], list[str]] = {}
-    for finding in report.failures(publication=True):
+    for finding in publication:
+        if finding in each:
+            continue
         key = (finding.status, finding.code, finding.message)
         shared.setdefault(key, []).append(finding.subject)
     for (status, code, message), subjects in shared.items():

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from genmorph.errors import CohortError
-from genmorph.files import digest, read_tsv, sha256_bytes, write_tsv
+from genmorph.files import digest, read_tsv, write_tsv
+from genmorph.splits import assign_splits
 
 LEDGER_COLUMNS = ("kind", "id", "value")
 
@@ -132,25 +133,9 @@ class Ledger:
     def assign_splits(
         self, people: Iterable[str], shares: Mapping[str, float], seed: int
     ) -> dict[str, str]:
-        """Each person's split: train, validation or test.
-
-        New people queue in the order of a hash of their id and go, one by one, to the split
-        furthest below its share: a first call meets the shares as nearly as whole people allow,
-        and no later call moves anybody.
-        """
-        counts = dict.fromkeys(shares, 0)
-        for split in self.splits.values():
-            counts[split] += 1
+        """Each person's split; known people keep theirs (`genmorph.splits`)."""
         people = set(people)
-        queue = sorted(
-            people - set(self.splits),
-            key=lambda person: sha256_bytes(f"{seed}\0{person}".encode()),
-        )
-        for person in queue:
-            total = sum(counts.values()) + 1
-            split = max(shares, key=lambda name: (shares[name] * total - counts[name], name))
-            self.splits[person] = split
-            counts[split] += 1
+        self.splits = assign_splits(self.splits, people, shares, seed)
         return {person: self.splits[person] for person in sorted(people)}
 
     def save(self) -> None:

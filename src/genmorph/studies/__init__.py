@@ -144,6 +144,11 @@ def study_names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/spec.yaml"))
 
 
+def rooms_with(module: str) -> list[str]:
+    """Names of the rooms that hold a module which not every room has, such as `checks`."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{module}.py"))
+
+
 @functools.cache
 def load_spec(name: str) -> Spec:
     """Read and type a study's `spec.yaml`.

@@ -11,9 +11,8 @@ import yaml
 
 from genmorph.errors import AuditError
 from genmorph.files import read_json, write_json
-from genmorph.provenance import audit as audit_module
 from genmorph.provenance import record as record_module
-from genmorph.provenance.audit import Audit
+from genmorph.provenance.audit import Audit, publication
 from genmorph.provenance.record import recording
 
 CELLS = (
@@ -28,8 +27,12 @@ CLEAN = {"commit": "c0ffee", "dirty": False, "changed": []}
 @pytest.fixture
 def chain(tmp_path, monkeypatch):
     """A finished results root, made by the recorder itself, in a clean checkout."""
-    for module in (record_module, audit_module):
+    for module in (record_module, publication):
         monkeypatch.setattr(module, "git_state", lambda: dict(CLEAN))
+    # also where the tests run with newer packages than the locked ones
+    versions = record_module.environment()["packages"].items()
+    locked = {name.lower(): version.split("+")[0] for name, version in versions}
+    monkeypatch.setattr(publication, "locked_versions", lambda lock: dict(locked))
     raw, root = tmp_path / "raw", tmp_path / "results"
     raw.mkdir()
     root.mkdir()
@@ -251,3 +254,104 @@ def test_a_command_that_fails_leaves_no_record(tmp_path):
     ):
         raise RuntimeError
     assert not (tmp_path / "provenance").exists()
+
+
+def edit_record(root: Path, name: str, **changes):
+    path = root / "provenance" / name
+    write_json(path, read_json(path) | changes)
+
+
+def publication_failures(root: Path, target: str | None = "tables/t.csv") -> list[tuple[str, str]]:
+    return [(f.code, f.subject) for f in run(root, target).failures(publication=True)]
+
+
+@pytest.mark.parametrize(("version", "said"), [("1.0.0", "has 2.0"), ("2.0+cpu", "")])
+def test_packages_are_those_of_the_lock(chain, monkeypatch, version, said):
+    """A build label is no other version."""
+    name = "tables/t.csv.json"
+    then = read_json(chain / "provenance" / name)["environment"]
+    then["packages"] = {"numpy": version}
+    edit_record(chain, name, environment=then)
+    monkeypatch.setattr(publication, "environment", lambda: then)
+    monkeypatch.setattr(publication, "locked_versions", lambda lock: {"numpy": "2.0"})
+    messages = {f.subject: f.message for f in run(chain).findings if f.code == "environment"}
+    assert said in messages[name] and bool(messages[name]) == bool(said)
+
+
+def test_the_lock_is_read_as_pip_reads_it(tmp_path):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("# numpy==1.0\nnumpy==2.4.6\nEfficientNet_lite.x==0.1.0 ; python_version>'3'\n")
+    assert publication.locked_versions(lock) == {"numpy": "2.4.6", "efficientnet-lite-x": "0.1.0"}
+
+
+def test_a_missing_lock_is_unknown(chain, monkeypatch):
+    monkeypatch.setattr(publication, "LOCK_FILE", "envs/nowhere.lock")
+    assert ("environment", "envs/nowhere.lock") in publication_failures(chain)
+
+
+def test_orphans_are_named_of_the_whole_root_and_make_it_unpublishable(chain):
+    (chain / "tables/old.csv").write_text("a table of yesterday")
+    shutil.copytree(chain / "store", chain / "preprocessed/old")
+    assert publication_failures(chain, None) == [
+        ("orphans", "preprocessed/old"),
+        ("orphans", "tables/old.csv"),
+    ]
+    assert run(chain, None).exit_code() == 3
+    assert run(chain, None).exit_code(strict=True) == 1
+    assert run(chain).exit_code() == 0
+
+
+def test_a_record_left_alone_is_an_orphan_and_a_lost_link_is_not(chain):
+    (chain / "tables/t.csv").unlink()
+    (chain / "tables/t_cells.csv").unlink()
+    assert publication_failures(chain, None) == [("orphans", "provenance/tables/t.csv.json")]
+    assert run(chain, None).exit_code() == 3
+    assert run(chain).exit_code() == 1
+
+
+def test_of_two_records_of_one_file_the_later_counts(chain):
+    """Whatever their names: the earlier one is an orphan."""
+    record = chain / "provenance/runs/m.json.json"
+    older = read_json(record)
+    older["ended"] = "2000-01-01T00:00:00.000+00:00"
+    older["outputs"][0]["sha256"] = "0" * 64
+    write_json(record.with_name("z.json.json"), older)
+    assert publication_failures(chain, None) == [("orphans", "provenance/runs/z.json.json")]
+    assert run(chain, None).exit_code() == 3
+
+
+def test_a_home_folder_in_a_table_bars_publication(chain):
+    edit_record(chain, "tables/t.csv.json", notes={"from": "/home/alice/t.csv"})
+    assert publication_failures(chain) == [("identifiers", "provenance/tables/t.csv.json")]
+    assert run(chain).exit_code() == 3
+
+
+def test_a_command_line_is_recorded_without_this_machines_folders(tmp_path, monkeypatch):
+    root = tmp_path / "results"
+    words = [f"{root}/t.csv", "--root", "/data/my scans/oasis-1", "@/tmp/m3ae.json"]
+    words += [str(Path.cwd() / "rules"), '{"weights":"/data/w.pth","ratio":"1/2"}', "runs/m.json"]
+    monkeypatch.setattr("sys.argv", ["genmorph", *words])
+    with recording("table", out=root / "t.csv", parameters={}):
+        root.mkdir()
+        (root / "t.csv").touch()
+    assert read_json(root / "provenance/t.csv.json")["arguments"] == [
+        "{results}/t.csv",
+        "--root",
+        "{elsewhere}/oasis-1",
+        "@{elsewhere}/m3ae.json",
+        "rules",
+        '{"weights":"{elsewhere}/w.pth","ratio":"1/2"}',
+        "runs/m.json",
+    ]
+
+
+def test_shared_causes_are_said_once_and_orphans_each(chain):
+    from genmorph.cli.audit import broken_links
+
+    for name in ("a", "b"):
+        (chain / f"tables/{name}.csv").touch()
+    for name in ("tables/t.csv.json", "runs/m.json.json"):
+        edit_record(chain, name, git=CLEAN | {"dirty": True, "changed": ["src/x.py"]})
+    lines = broken_links(run(chain, None))
+    assert sum("orphans" in line for line in lines) == 2
+    assert sum("commit" in line for line in lines) == 1

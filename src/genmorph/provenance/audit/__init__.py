@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import csv
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,90 +18,16 @@ import yaml
 from genmorph.errors import AuditError, GenmorphError
 from genmorph.files import folder_hashes, read_json, sha256_file
 from genmorph.metrics.cells import measured_cell
+from genmorph.provenance.audit.findings import CHECKS, PUBLICATION, Finding, Report, verdict
+from genmorph.provenance.audit.identifiers import check_identifiers
+from genmorph.provenance.audit.orphans import abandoned_records, check_orphans
+from genmorph.provenance.audit.publication import check_commit, check_environment
+from genmorph.provenance.audit.seeds import check_seeds
+from genmorph.provenance.audit.splits import check_splits
 from genmorph.provenance.code import module_hashes
-from genmorph.provenance.record import (
-    RECORDS,
-    RESOLVED_CONFIG,
-    environment,
-    git_state,
-    load_records,
-)
+from genmorph.provenance.record import RECORDS, RESOLVED_CONFIG, load_records
 
-CHECKS = {
-    "outputs": "every file equals what its record says was written",
-    "inputs": "every input equals what its producer wrote",
-    "records": "every file has a record, and each record's parents are unchanged",
-    "raw": "every raw scan equals what was read",
-    "parameters": f"recorded parameters equal {RESOLVED_CONFIG}",
-    "code": "the code each record ran equals the same modules as they stand",
-    "cells": "each table cell, recomputed from its measurement, prints the same",
-    "commit": "the code was committed",
-    "environment": "interpreter, packages and lock file are the recorded ones",
-}
-# these make a result unfit to publish, not wrong
-PUBLICATION = ("commit", "environment")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Outcome of one check on one subject.
-
-    Attributes
-    ----------
-    code : str
-        Stable name of the check, a key of `CHECKS`.
-    status : {'pass', 'fail', 'unknown'}
-    subject : str
-        File, relative to the results root, or `cohort:NAME/file` for raw ones.
-    message : str
-    """
-
-    code: str
-    status: str
-    subject: str
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """All findings of an audit.
-
-    Attributes
-    ----------
-    target : str
-    records : list of str
-        Records the target rests on, in the order they were visited.
-    findings : list of Finding
-    """
-
-    target: str
-    records: list[str]
-    findings: list[Finding]
-
-    def failures(self, *, publication: bool) -> list[Finding]:
-        """What failed: of the chain, or of what only bars publication."""
-        return [
-            finding
-            for finding in self.findings
-            if finding.status != "pass" and (finding.code in PUBLICATION) == publication
-        ]
-
-    def exit_code(self, *, strict: bool = False) -> int:
-        """0 trusted; 1 broken; 3 sound but not publishable (1 when `strict`)."""
-        if self.failures(publication=False):
-            return 1
-        if self.failures(publication=True):
-            return 1 if strict else 3
-        return 0
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        return {
-            "target": self.target,
-            "exit_code": self.exit_code(),
-            "records": self.records,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
+__all__ = ["CHECKS", "PUBLICATION", "Audit", "Finding", "Report"]
 
 
 class Audit:
@@ -123,14 +48,13 @@ class Audit:
         self.cohort_roots = cohort_roots
         self.fast = fast
         self.records = load_records(root)
-        self.producer = {
-            entry["path"]: name
-            for name, record in self.records.items()
-            for entry in record["outputs"]
-        }
-        self.written = {
-            entry["path"]: entry for record in self.records.values() for entry in record["outputs"]
-        }
+        self.producer: dict[str, str] = {}
+        self.written: dict[str, Mapping[str, Any]] = {}
+        # where two records claim a file, the later one made what is there
+        for name in sorted(self.records, key=lambda name: self.records[name]["ended"]):
+            for entry in self.records[name]["outputs"]:
+                self.producer[entry["path"]] = name
+                self.written[entry["path"]] = entry
 
     def run(self, target: str | None = None) -> Report:
         """Audit one file of the results root, or everything that has a record.
@@ -145,7 +69,11 @@ class Audit:
         AuditError
             When the target neither exists nor has a record.
         """
-        starts = sorted(self.producer) if target is None else [target]
+        if target is None:
+            gone = abandoned_records(self.root, self.records)
+            starts = sorted(path for path, name in self.producer.items() if name not in gone)
+        else:
+            starts = [target]
         if target is not None and target not in self.producer:
             if (self.root / target).exists():
                 return Report(target, [], [self._no_record(target)])
@@ -156,7 +84,7 @@ class Audit:
         names, findings = self._chain(starts)
         for name in names:
             findings += self._check_record(name)
-        findings += self._check_publication(names)
+        findings += self._check_together(names, everything=target is None)
         return Report(target or str(self.root), names, findings)
 
     def trace(self, target: str, row: str, column: str) -> dict[str, Any]:
@@ -229,10 +157,22 @@ class Audit:
 
     # -- the checks ----------------------------------------------------------------------------
 
+    def _check_together(self, names: Iterable[str], *, everything: bool) -> Iterator[Finding]:
+        """The checks that look at more than one record at a time."""
+        records = {name: self.records[name] for name in names}
+        yield from check_seeds(records)
+        yield from check_splits(self.root, records)
+        yield from check_commit(records)
+        yield from check_environment(records)
+        if everything:
+            yield from check_orphans(self.root, self.records, self.producer)
+        yield from check_identifiers(self.root, records, self.cohort_roots, everything=everything)
+
     def _check_record(self, name: str) -> Iterator[Finding]:
         record = self.records[name]
         for entry in record["outputs"]:
-            yield from self._check_output(entry)
+            if self.producer[entry["path"]] == name:
+                yield from self._check_output(entry)
         for entry in record["inputs"]:
             yield from self._check_input(entry, name)
         yield from self._check_parents(name, record)
@@ -247,12 +187,12 @@ class Audit:
             yield Finding("outputs", "fail", entry["path"], "missing")
         elif "files" not in entry:
             same = sha256_file(path) == entry["sha256"]
-            yield _finding("outputs", same, entry["path"], "not the bytes that were written")
+            yield verdict("outputs", same, entry["path"], "not the bytes that were written")
         elif self.fast:
             size = sum(
                 (path / name).stat().st_size for name in entry["files"] if (path / name).exists()
             )
-            yield _finding("outputs", size == entry["size"], entry["path"], "another size")
+            yield verdict("outputs", size == entry["size"], entry["path"], "another size")
         else:
             yield from _compare_folder(path, entry)
 
@@ -263,7 +203,7 @@ class Audit:
             written = self.written.get(entry["path"])
             if written is not None:
                 same = written["sha256"] == entry["sha256"]
-                yield _finding(
+                yield verdict(
                     "inputs", same, entry["path"], f"{name} read other bytes than were written last"
                 )
 
@@ -277,10 +217,10 @@ class Audit:
         if not path.is_file():
             return Finding("raw", "fail", subject, f"{path}: missing")
         if self.fast:
-            return _finding(
+            return verdict(
                 "raw", path.stat().st_size == entry["size"], subject, f"{path}: another size"
             )
-        return _finding(
+        return verdict(
             "raw",
             sha256_file(path) == entry["sha256"],
             subject,
@@ -302,7 +242,7 @@ class Audit:
         used = {entry["path"]: entry["sha256"] for entry in record["inputs"] if not entry["base"]}
         for entry in self.records[parent]["outputs"]:
             if entry["path"] in used:
-                yield _finding(
+                yield verdict(
                     "records",
                     entry["sha256"] == used[entry["path"]],
                     f"{RECORDS}/{parent}",
@@ -330,7 +270,7 @@ class Audit:
             return
         then = record["code"]["modules"]
         changed = sorted(module for module in {*now, *then} if now.get(module) != then.get(module))
-        yield _finding("code", not changed, name, f"changed since: {', '.join(changed)}")
+        yield verdict("code", not changed, name, f"changed since: {', '.join(changed)}")
 
     def _check_cells(self, record: Mapping[str, Any]) -> Iterator[Finding]:
         table = record["outputs"][0]["path"]
@@ -367,29 +307,7 @@ class Audit:
             for key, value in expected.items()
             if cell[key] != value
         ]
-        return _finding("cells", not differing, subject, "; ".join(differing))
-
-    def _check_publication(self, names: Iterable[str]) -> Iterator[Finding]:
-        now, state = environment(), git_state()
-        if not state:
-            yield Finding("commit", "unknown", "code", "not in a git checkout")
-        for name in names:
-            git = self.records[name]["git"]
-            if state and not git:
-                yield Finding("commit", "unknown", name, "was run outside git")
-            elif git.get("dirty"):
-                yield Finding(
-                    "commit", "fail", name, "ran uncommitted code: " + _few(git["changed"])
-                )
-            then = self.records[name]["environment"]
-            differing = _environment_difference(then, now)
-            yield _finding("environment", not differing, name, "; ".join(differing))
-
-
-def _few(names: Sequence[str], most: int = 5) -> str:
-    """Some names in a line, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+        return verdict("cells", not differing, subject, "; ".join(differing))
 
 
 def _cells_of(table: Path) -> list[dict[str, str]]:
@@ -399,10 +317,6 @@ def _cells_of(table: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(stream))
     except FileNotFoundError:
         raise AuditError(f"{path}: no such file", "name a table that the workflow wrote") from None
-
-
-def _finding(code: str, passed: bool, subject: str, message: str) -> Finding:
-    return Finding(code, "pass" if passed else "fail", subject, "" if passed else message)
 
 
 def _compare_folder(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
@@ -424,18 +338,3 @@ def _difference(found: Mapping[str, Any], known: Iterable[Mapping[str, Any]]) ->
     if not differences:
         return f"{RESOLVED_CONFIG} has none for this command"
     return f"differ from {RESOLVED_CONFIG} in: {', '.join(min(differences, key=len))}"
-
-
-def _environment_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    differing = [
-        f"{key} {then.get(key)} then, {now.get(key)} now"
-        for key in ("python", "machine", "cpu", "lock_sha256")
-        if then.get(key) != now.get(key)
-    ]
-    packages = {*then["packages"], *now["packages"]}
-    differing += [
-        f"{name} {then['packages'].get(name)} then, {now['packages'].get(name)} now"
-        for name in sorted(packages)
-        if then["packages"].get(name) != now["packages"].get(name)
-    ]
-    return differing

@@ -1,0 +1,93 @@
+"""What an audit finds: the stable codes of its checks, one finding, the whole report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from genmorph.provenance.record import RESOLVED_CONFIG
+
+CHECKS = {
+    "outputs": "every file equals what its record says was written",
+    "inputs": "every input equals what its producer wrote",
+    "records": "every file has a record, and each record's parents are unchanged",
+    "raw": "every raw scan equals what was read",
+    "parameters": f"recorded parameters equal {RESOLVED_CONFIG}",
+    "code": "the code each record ran equals the same modules as they stand",
+    "seeds": "seeds are the derived ones, and no two runs share one",
+    "splits": "no person or family stands in two splits; splits follow the hash",
+    "cells": "each table cell, recomputed from its measurement, prints the same",
+    "commit": "the code was committed",
+    "environment": "interpreter, packages and lock file are the recorded ones",
+    "orphans": "no record without its files, no file without a record",
+    "identifiers": "nothing that is shared names a machine, a user or a person",
+}
+# these make a result unfit to publish, not wrong
+PUBLICATION = ("commit", "environment", "orphans", "identifiers")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one check on one subject.
+
+    Attributes
+    ----------
+    code : str
+        Stable name of the check, a key of `CHECKS`.
+    status : {'pass', 'fail', 'unknown'}
+    subject : str
+        File, relative to the results root, or `cohort:NAME/file` for raw ones.
+    message : str
+    """
+
+    code: str
+    status: str
+    subject: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings of an audit.
+
+    Attributes
+    ----------
+    target : str
+    records : list of str
+        Records the target rests on, in the order they were visited.
+    findings : list of Finding
+    """
+
+    target: str
+    records: list[str]
+    findings: list[Finding]
+
+    def failures(self, *, publication: bool) -> list[Finding]:
+        """What failed: of the chain, or of what only bars publication."""
+        return [
+            finding
+            for finding in self.findings
+            if finding.status != "pass" and (finding.code in PUBLICATION) == publication
+        ]
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """0 trusted; 1 broken; 3 sound but not publishable (1 when `strict`)."""
+        if self.failures(publication=False):
+            return 1
+        if self.failures(publication=True):
+            return 1 if strict else 3
+        return 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "target": self.target,
+            "exit_code": self.exit_code(),
+            "records": self.records,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def verdict(code: str, passed: bool, subject: str, message: str) -> Finding:
+    """A finding that passes without words or fails with `message`."""
+    return Finding(code, "pass" if passed else "fail", subject, "" if passed else message)

@@ -7,7 +7,7 @@ Snakemake. `Plan` is made once from the configuration, when the workflow is read
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import yaml
 from genmorph.cohorts.ingest import listing_digest
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
 from genmorph.config import SCALES, Config, expand_variables
-from genmorph.errors import ConfigError
+from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
 from genmorph.models import module_of
 from genmorph.paths import Paths
@@ -26,6 +26,18 @@ from genmorph.studies import Study, resolve_study
 from genmorph.validation import validate
 
 POPULATION = "all"
+# what figures and notebooks can ask for, and the name of its path
+NEEDS = {
+    "store": "index",
+    "status": "status",
+    "manifest": "manifest",
+    "participants": "participants",
+    "checkpoint": "checkpoint",
+    "metrics": "training_metrics",
+    "samples": "samples",
+    "reconstructions": "reconstructions",
+    "table": "table",
+}
 
 
 class Plan:
@@ -193,8 +205,18 @@ class Plan:
             "scale": self.config.scale,
             "seed": self.config.seeds[0],
             "numerical_threads": self.config.compute.threads,
-            **self.figure(study, figure).model_dump(mode="json"),
+            "population": self.study(study).spec.populations[POPULATION],
+            **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
+            "needs": self._figure_needs(study, figure),
         }
+
+    def _figure_needs(self, study: str, figure: str) -> list[str]:
+        """What a figure is drawn from, `metrics` once for each of its models."""
+        room, spec = self.study(study), self.figure(study, figure)
+        of_models = [f"metrics:{model}" for model in spec.models or room.models]
+        return [
+            name for need in spec.needs for name in (of_models if need == "metrics" else [need])
+        ]
 
     # -- the graph ------------------------------------------------------------------------------
 
@@ -317,18 +339,32 @@ class Plan:
 
     def figure_inputs(self, study: str, figure: str) -> list[str]:
         """Files a figure is drawn from, in the order of its `needs`."""
-        room = self.study(study)
-        spec = room.spec.figures[figure]
-        words = self.run_words(study, spec.model or "", self.config.seeds[0])
-        known = {
-            "store": self.paths.fill("index", cohort=room.cohort, recipe=room.spec.recipe_name),
-            "participants": self.paths.fill("participants", cohort=room.cohort),
-            "manifest": self.paths.fill("manifest", cohort=room.cohort),
-            "checkpoint": self.paths.fill("checkpoint", **words),
-            "samples": self.paths.fill("samples", **words) / "index.tsv",
-            "reconstructions": self.paths.fill("reconstructions", **words) / "index.tsv",
-        }
-        return [str(known[need]) for need in spec.needs]
+        model = self.figure(study, figure).model or ""
+        return self.files(study, model, self._figure_needs(study, figure))
+
+    def files(self, study: str, model: str, needs: Iterable[str]) -> list[str]:
+        """Files that figures and notebooks read, by name.
+
+        Parameters
+        ----------
+        study : str
+        model : str
+            Model of `checkpoint`, `samples` and `reconstructions`.
+        needs : iterable of str
+            Names; `metrics:MODEL` and `table:TABLE` take one of their own.
+        """
+        return [str(self._file(study, model, need)) for need in needs]
+
+    def _file(self, study: str, model: str, need: str) -> Path:
+        kind, _, own = need.partition(":")
+        if kind not in NEEDS:
+            raise ConfigError(
+                f"study {study}: needs '{need}'; {did_you_mean(kind, NEEDS)}", "correct `needs`"
+            )
+        words = self.run_words(study, own if kind == "metrics" else model, self.config.seeds[0])
+        recipe = self.study(study).spec.recipe_name
+        path = self.paths.fill(NEEDS[kind], **words, recipe=recipe, table=own)
+        return path / "index.tsv" if kind in ("samples", "reconstructions") else path
 
     def tables(self, *studies: str) -> list[str]:
         """Table files of some studies (default: all)."""

@@ -103,7 +103,7 @@ def test_the_resolved_configuration_holds_every_commands_parameters(tmp_path):
     stamp = path.stat().st_mtime_ns
     resolved = yaml.safe_load(path.read_text())
     assert made.parameters("train", "m3ae", "m3ae") in resolved["parameters"]["train"]
-    assert made.parameters("figure", "m3ae", "samples") in resolved["parameters"]["figure"]
+    assert made.parameters("figure", "m3ae", "samples_m3ae") in resolved["parameters"]["figure"]
     made.write_resolved()
     assert path.stat().st_mtime_ns == stamp  # not written when it would not change
 
@@ -114,4 +114,20 @@ def test_a_models_code_counts_only_where_it_runs():
     assert made.modules("sample", "m3ae", "training_mean") == ()
     assert made.code("sample", "m3ae", "m3ae") != made.code("sample", "m3ae", "training_mean")
     assert "genmorph.models.m3ae" in made.figure_modules("m3ae", "transforms")
-    assert made.figure_modules("m3ae", "samples") == ""
+    assert made.figure_modules("m3ae", "samples_m3ae") == ""
+
+
+def test_training_curves_wait_for_the_metrics_of_every_model():
+    made = plan()
+    values = made.parameters("figure", "m3ae", "training_curves")
+    models = list(made.study("m3ae").models)
+    assert values["needs"] == [*(f"metrics:{model}" for model in models), "store"]
+    files = made.figure_inputs("m3ae", "training_curves")
+    assert len(files) == len(models) + 1
+    for model, file in zip(models, files, strict=False):
+        assert file == f"nowhere/runs/m3ae/{model}/simulated-all/seed-0/checkpoint/metrics.csv"
+
+
+def test_a_need_that_nothing_gives_is_an_error_that_helps():
+    with pytest.raises(ConfigError, match="did you mean 'manifest'"):
+        plan().files("m3ae", "m3ae", ["manifesto"])

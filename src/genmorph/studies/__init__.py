@@ -38,8 +38,13 @@ class ScaleSpec(Options):
 class FigureSpec(Options):
     """A figure and what it is drawn from."""
 
-    needs: tuple[str, ...] = Field(description="store, samples, reconstructions or checkpoint")
+    needs: tuple[str, ...] = Field(
+        description="store, manifest, participants, checkpoint, samples, reconstructions or metrics"
+    )
     model: str | None = Field(None, description="model whose run it shows")
+    models: tuple[str, ...] | None = Field(
+        None, description="models whose metrics it shows; null: every model of the study"
+    )
     caption: str
 
 

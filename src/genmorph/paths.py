@@ -75,4 +75,5 @@ PATTERNS = {
     # publication
     "table": "tables/{study}_{table}.csv",
     "figure": "figures/{study}_{figure}.png",
+    "notebook": "notebooks/{notebook}.ipynb",
 }

@@ -21,11 +21,14 @@ from genmorph.files import atomic_path, canonical_json
 from genmorph.models import module_of
 from genmorph.paths import Paths
 from genmorph.provenance.code import code_hash
+from genmorph.provenance.record import project_folder
+from genmorph.publish.notebooks import imported_modules, read_needs, source_of
 from genmorph.sampling import REFERENCES
 from genmorph.studies import Study, resolve_study
 from genmorph.validation import validate
 
 POPULATION = "all"
+NOTEBOOKS = project_folder() / "notebooks"
 # what figures and notebooks can ask for, and the name of its path
 NEEDS = {
     "store": "index",
@@ -95,6 +98,8 @@ class Plan:
                 model = self.study(names[0]).models[self.figure(*names).model]
                 own += (module_of(model["architecture"]),)
             return own
+        if command == "notebook":
+            return imported_modules(NOTEBOOKS / f"{names[0]}.ipynb")
         return ()
 
     def study(self, name: str) -> Study:
@@ -217,6 +222,9 @@ class Plan:
         return [
             name for need in spec.needs for name in (of_models if need == "metrics" else [need])
         ]
+
+    def _notebook(self, notebook: str) -> dict[str, Any]:
+        return source_of(NOTEBOOKS / f"{notebook}.ipynb")
 
     # -- the graph ------------------------------------------------------------------------------
 
@@ -382,6 +390,21 @@ class Plan:
             for figure in self.study(study).spec.figures
         ]
 
+    def notebook_inputs(self, notebook: str) -> list[str]:
+        """Files a notebook says that it reads."""
+        reads = read_needs(NOTEBOOKS / f"{notebook}.ipynb")
+        return self.files(reads.study, reads.model, reads.needs)
+
+    @property
+    def notebook_names(self) -> list[str]:
+        """Names of the notebooks on the studies of this configuration."""
+        files = sorted(NOTEBOOKS.glob("*.ipynb"))
+        return [file.stem for file in files if read_needs(file).study in self.studies]
+
+    def notebooks(self) -> list[str]:
+        """Executed notebooks."""
+        return [str(self.paths.fill("notebook", notebook=name)) for name in self.notebook_names]
+
     # -- the configuration as it stands ------------------------------------------------------
 
     def resolved(self) -> dict[str, Any]:
@@ -403,6 +426,7 @@ class Plan:
             "measure": [(name, measure) for name, room in every for measure in room.spec.measures],
             "table": [(name, table) for name, room in every for table in room.spec.tables],
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],
+            "notebook": [(name,) for name in self.notebook_names],
         }
         return {
             "config": config,

@@ -131,3 +131,16 @@ def test_training_curves_wait_for_the_metrics_of_every_model():
 def test_a_need_that_nothing_gives_is_an_error_that_helps():
     with pytest.raises(ConfigError, match="did you mean 'manifest'"):
         plan().files("m3ae", "m3ae", ["manifesto"])
+
+
+def test_a_notebook_waits_for_what_it_reads_and_belongs_to_its_study():
+    made = plan()
+    assert made.notebooks() == ["nowhere/notebooks/01_first_look.ipynb"]
+    reads = made.notebook_inputs("01_first_look")
+    run = "nowhere/runs/m3ae/m3ae/simulated-all/seed-0"
+    assert {"nowhere/tables/m3ae_table1.csv", f"{run}/checkpoint/model.safetensors"} <= set(reads)
+    assert f"{run}/checkpoint/metrics.csv" in reads
+    assert made.parameters("notebook", "01_first_look") in made.resolved()["parameters"]["notebook"]
+    assert "genmorph.publish.curves" in made.modules("notebook", "01_first_look")
+    made.studies = {}
+    assert made.notebooks() == []

@@ -78,6 +78,9 @@ def test_every_promised_file_is_there(finished):
     ):
         for suffix in (".png", ".svg"):
             assert (results / f"figures/m3ae_{figure}{suffix}").stat().st_size > 1000
+    notebook = json.loads((results / "notebooks/01_first_look.ipynb").read_text())
+    assert any(cell.get("outputs") for cell in notebook["cells"])
+    assert "M3AE" in (results / "notebooks/01_first_look.html").read_text()
     mosaics = list((results / "preprocessed/simulated/m3ae/mosaics").rglob("*.png"))
     assert len(mosaics) == 10
 
@@ -124,6 +127,7 @@ def test_one_hyperparameter_reruns_one_run_and_what_shows_it(finished):
         "measure_run",
         "make_table",
         "make_figure",
+        "run_notebook",
     }, done.text[-3000:]
     counts = dict(re.findall(r"^(\w+)\s+(\d+)$", done.text, flags=re.M))
     assert counts["train_model"] == counts["sample_run"] == counts["reconstruct_run"] == "1"

@@ -27,6 +27,7 @@ GROUPS = (
     "measure",
     "table",
     "figure",
+    "notebook",
     "audit",
     "export",
 )

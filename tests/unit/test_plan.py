@@ -8,6 +8,8 @@ import yaml
 from genmorph.config import Config
 from genmorph.errors import ConfigError
 from genmorph.plan import Plan
+from genmorph.studies import Spec, load_spec
+from genmorph.validation import validate
 
 
 def plan(**values) -> Plan:
@@ -131,6 +133,14 @@ def test_training_curves_wait_for_the_metrics_of_every_model():
 def test_a_need_that_nothing_gives_is_an_error_that_helps():
     with pytest.raises(ConfigError, match="did you mean 'manifest'"):
         plan().files("m3ae", "m3ae", ["manifesto"])
+
+
+@pytest.mark.parametrize("key", [{"model": "m3ea"}, {"models": ["m3ae", "m3ea"]}])
+def test_a_figure_of_a_model_that_the_study_lacks_is_refused(key):
+    values = load_spec("m3ae").model_dump()
+    values["figures"]["training_curves"] |= key
+    with pytest.raises(ConfigError, match=r"training_curves: no model 'm3ea'; did you mean 'm3ae'"):
+        validate(Spec, values, "spec.yaml")
 
 
 def test_a_notebook_waits_for_what_it_reads_and_belongs_to_its_study():

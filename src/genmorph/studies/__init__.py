@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from genmorph.config import Config, Scale, merge
 from genmorph.errors import ConfigError, did_you_mean
@@ -72,6 +72,15 @@ class Spec(Options):
     tables: dict[str, TableSpec]
     figures: dict[str, FigureSpec]
     scales: dict[Scale, ScaleSpec]
+
+    @model_validator(mode="after")
+    def _figures_show_runs_of_the_study(self) -> Spec:
+        for name, figure in self.figures.items():
+            for run in filter(None, (figure.model, *(figure.models or ()))):
+                if run not in {*self.models, *self.references}:
+                    known = did_you_mean(run, {*self.models, *self.references})
+                    raise ValueError(f"figures.{name}: no model '{run}'; {known}")
+        return self
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from genmorph.studies.m3ae.figures.common import (
     Values,
     change_colours,
     change_limits,
-    footer,
     growth_colours,
     model_of_run,
+    words_below,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def transforms(files: Files, values: Values, out: Path) -> None:
             template,
             levels,
             voxel_mm=voxel_sizes(store.affine),
-            footer=footer(store, values, notes=(run,)),
+            footer=words_below(store, values, notes=(run,)),
         )
     save_figure(figure, out.with_suffix(""))
 

@@ -38,7 +38,9 @@ def describe(scan: Scan, *, diagnosis: bool = True) -> str:
     return ", ".join(words) or "age unknown"
 
 
-def footer(store: Store, values: Values, notes: Sequence[str] = (), *, sides: bool = True) -> str:
+def words_below(
+    store: Store, values: Values, notes: Sequence[str] = (), *, sides: bool = True
+) -> str:
     """Small print of a figure; `store` tells what must be said of the data, and whose they are."""
     source = store.description.source
     run = [f"Model {source['model']}, seed {source['seed']}."] if "seed" in source else []

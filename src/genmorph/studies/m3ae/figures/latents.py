@@ -27,8 +27,8 @@ from genmorph.studies.m3ae.figures.common import (
     change_colours,
     change_limits,
     describe,
-    footer,
     model_of_run,
+    words_below,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def traversals(files: Files, values: Values, out: Path) -> None:
     )
     with style():
         figure = draw_traversals(
-            rows, voxel_mm=voxel_sizes(store.affine), footer=footer(store, values, notes)
+            rows, voxel_mm=voxel_sizes(store.affine), footer=words_below(store, values, notes)
         )
     save_figure(figure, out.with_suffix(""))
 
@@ -229,7 +229,7 @@ def interpolation(files: Files, values: Values, out: Path) -> None:
             volumes,
             titles,
             voxel_mm=voxel_sizes(store.affine),
-            footer=footer(store, values, notes),
+            footer=words_below(store, values, notes),
             gaps_after=[0, len(volumes) - 2],
         )
     save_figure(figure, out.with_suffix(""))

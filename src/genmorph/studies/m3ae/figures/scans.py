@@ -19,7 +19,13 @@ from genmorph.publish.figures import (
     tiles,
     voxel_sizes,
 )
-from genmorph.studies.m3ae.figures.common import Files, Values, describe, footer, growth_colours
+from genmorph.studies.m3ae.figures.common import (
+    Files,
+    Values,
+    describe,
+    growth_colours,
+    words_below,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +81,7 @@ def reconstructions(files: Files, values: Values, out: Path) -> None:
     ]
     with style():
         figure = draw_reconstructions(
-            pairs, voxel_mm=voxel_sizes(made.affine), footer=footer(made, values)
+            pairs, voxel_mm=voxel_sizes(made.affine), footer=words_below(made, values)
         )
     save_figure(figure, out.with_suffix(""))
 
@@ -141,6 +147,6 @@ def _save_slices(
             volumes,
             titles,
             voxel_mm=voxel_sizes(store.affine),
-            footer=footer(store, values, notes),
+            footer=words_below(store, values, notes),
         )
     save_figure(figure, out.with_suffix(""))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from genmorph.publish.curves import draw_training_curves, read_training_metrics
 from genmorph.publish.figures import save_figure, style
-from genmorph.studies.m3ae.figures.common import Files, Values, footer
+from genmorph.studies.m3ae.figures.common import Files, Values, words_below
 
 
 def training_curves(files: Files, values: Values, out: Path) -> None:
@@ -32,5 +32,5 @@ def training_curves(files: Files, values: Values, out: Path) -> None:
     notes = (f"Seed {values['seed']}. Terms of several levels are summed.",)
     store = Store(files["store"].parent)
     with style():
-        figure = draw_training_curves(tables, footer=footer(store, values, notes, sides=False))
+        figure = draw_training_curves(tables, footer=words_below(store, values, notes, sides=False))
     save_figure(figure, out.with_suffix(""))

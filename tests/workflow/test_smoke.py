@@ -70,6 +70,8 @@ def test_every_promised_file_is_there(finished):
     for figure in (
         "preprocessed",
         "transforms",
+        "samples_alpha_wgan",
+        "samples_beta_vae",
         "samples_m3ae",
         "reconstructions",
         "training_curves",

@@ -51,12 +51,14 @@ wildcard_constraints:
     measure="[a-z_]+",
     table="[a-z0-9_]+",
     figure="[a-z0-9_]+",
+    notebook="[a-z0-9_]+",
 
 
 localrules:
     all,
     tables,
     figures,
+    notebooks,
     m3ae,
     tune,
 
@@ -83,12 +85,13 @@ onstart:
 
 
 rule all:
-    """Every table and figure of every study."""
+    """Every table and figure of every study, and the notebooks that read them."""
     default_target: True
     input:
         plan.tables(),
         paths.reported_checks,
         plan.figures(),
+        plan.notebooks(),
 
 
 rule tables:
@@ -102,6 +105,12 @@ rule figures:
     """Every figure."""
     input:
         plan.figures(),
+
+
+rule notebooks:
+    """Every notebook, executed on these results."""
+    input:
+        plan.notebooks(),
 
 
 rule m3ae:

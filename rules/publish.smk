@@ -76,3 +76,31 @@ rule make_reported_checks:
         code=plan.code("checks"),
     shell:
         "genmorph checks --parameters {params.parameters:q} --out {output.csv} > {log} 2>&1"
+
+
+rule run_notebook:
+    """Execute a copy of a notebook that reads the results, and make a page of it."""
+    input:
+        notebook=ancient("notebooks/{notebook}.ipynb"),
+        reads=lambda w: plan.notebook_inputs(w.notebook),
+    output:
+        notebook=paths.notebook,
+        page=paths.notebook.replace(".ipynb", ".html"),
+    log:
+        paths.log("run_notebook", "{notebook}"),
+    benchmark:
+        paths.benchmark("run_notebook", "{notebook}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 30 * attempt,
+    params:
+        results=paths.root,
+        reads=lambda w, input: " ".join(f"--reads {file}" for file in input.reads),
+        parameters=lambda w: plan.json("notebook", w.notebook),
+        code=lambda w: plan.code("notebook", w.notebook),
+    shell:
+        "genmorph notebook {input.notebook} {params.reads} --results {params.results}"
+        " --out {output.notebook} > {log} 2>&1"

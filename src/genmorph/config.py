@@ -128,7 +128,11 @@ class Config(Options):
         "half an hour), paper (the papers' own numbers)",
     )
     results: str = Field("results", description="folder that everything is written to")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one run of each model per seed")
+    seeds: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="one run of each model per seed, e.g. [0, 1, 2]; null takes the scale's",
+    )
     cohorts: dict[str, Cohort] = Field({"simulated": Cohort(simulate=Simulation())})
     studies: dict[str, StudyRoles] = Field({"m3ae": StudyRoles()})
     features: Features = Field(Features())
@@ -147,7 +151,7 @@ class Config(Options):
             if roles.cohort not in self.cohorts:
                 hint = did_you_mean(roles.cohort, self.cohorts)
                 raise ValueError(f"studies.{study}.cohort: no cohort '{roles.cohort}'; {hint}")
-        if len(set(self.seeds)) != len(self.seeds):
+        if len(set(self.seeds or ())) != len(self.seeds or ()):
             raise ValueError("seeds: each seed once")
         return self
 
@@ -165,13 +169,22 @@ class ScaleDefaults(Options):
     simulated_scans: int
     simulated_resolution_mm: float
     shard_size: int
+    seeds: tuple[int, ...]
 
 
 SCALES: dict[str, ScaleDefaults] = {
-    "smoke": ScaleDefaults(simulated_scans=10, simulated_resolution_mm=4.0, shard_size=6),
-    "demo": ScaleDefaults(simulated_scans=32, simulated_resolution_mm=2.0, shard_size=32),
-    "pilot": ScaleDefaults(simulated_scans=400, simulated_resolution_mm=1.5, shard_size=50),
-    "paper": ScaleDefaults(simulated_scans=8000, simulated_resolution_mm=1.0, shard_size=200),
+    "smoke": ScaleDefaults(
+        simulated_scans=10, simulated_resolution_mm=4.0, shard_size=6, seeds=(0,)
+    ),
+    "demo": ScaleDefaults(
+        simulated_scans=32, simulated_resolution_mm=2.0, shard_size=32, seeds=(0,)
+    ),
+    "pilot": ScaleDefaults(
+        simulated_scans=400, simulated_resolution_mm=1.5, shard_size=50, seeds=(0, 1, 2)
+    ),
+    "paper": ScaleDefaults(
+        simulated_scans=8000, simulated_resolution_mm=1.0, shard_size=200, seeds=(0, 1, 2)
+    ),
 }
 
 

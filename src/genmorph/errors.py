@@ -59,6 +59,10 @@ class AuditError(GenmorphError):
     """The records of a results root cannot be read."""
 
 
+class NotebookError(GenmorphError):
+    """A notebook cannot be read or executed."""
+
+
 class BusyError(GenmorphError):
     """Another live process is working on the same output."""
 

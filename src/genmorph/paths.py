@@ -78,4 +78,5 @@ PATTERNS = {
     "table": "tables/{study}_{table}.csv",
     "figure": "figures/{study}_{figure}.png",
     "reported_checks": "tables/reported_checks.csv",
+    "notebook": "notebooks/{notebook}.ipynb",
 }

@@ -7,7 +7,7 @@ Snakemake. `Plan` is made once from the configuration, when the workflow is read
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ import yaml
 from genmorph.cohorts.ingest import listing_digest
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
 from genmorph.config import SCALES, Config, expand_variables
-from genmorph.errors import ConfigError
+from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
 from genmorph.models import module_of
 from genmorph.paths import Paths
 from genmorph.provenance.code import code_hash
+from genmorph.provenance.record import project_folder
+from genmorph.publish.notebooks import imported_modules, read_needs, source_of
 from genmorph.sampling import RECONSTRUCTIONS, REFERENCES
 from genmorph.studies import Study, resolve_study, rooms_with
 from genmorph.validation import validate
@@ -28,6 +30,19 @@ from genmorph.validation import validate
 POPULATION = "all"
 # which scans a store of reconstructions holds
 SPLIT_OF_STORE = {RECONSTRUCTIONS: "test", f"validation_{RECONSTRUCTIONS}": "validation"}
+NOTEBOOKS = project_folder() / "notebooks"
+# what figures and notebooks can ask for, and the name of its path
+NEEDS = {
+    "store": "index",
+    "status": "status",
+    "manifest": "manifest",
+    "participants": "participants",
+    "checkpoint": "checkpoint",
+    "metrics": "training_metrics",
+    "samples": "samples",
+    "reconstructions": "reconstructions",
+    "table": "table",
+}
 
 
 class Plan:
@@ -87,6 +102,8 @@ class Plan:
             return own
         if command == "checks":
             return tuple(f"genmorph.studies.{name}.checks" for name in rooms_with("checks"))
+        if command == "notebook":
+            return imported_modules(NOTEBOOKS / f"{names[0]}.ipynb")
         return ()
 
     def study(self, name: str) -> Study:
@@ -203,15 +220,33 @@ class Plan:
             "study": study,
             "figure": figure,
             "scale": self.config.scale,
-            "seed": self.config.seeds[0],
+            "seed": self.seeds[0],
             "numerical_threads": self.config.compute.threads,
-            **self.figure(study, figure).model_dump(mode="json"),
+            "population": self.study(study).spec.populations[POPULATION],
+            **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
+            "needs": self._figure_needs(study, figure),
         }
 
     def _checks(self) -> dict[str, Any]:
         return {"studies": rooms_with("checks")}
 
+    def _figure_needs(self, study: str, figure: str) -> list[str]:
+        """What a figure is drawn from, `metrics` once for each of its models."""
+        room, spec = self.study(study), self.figure(study, figure)
+        of_models = [f"metrics:{model}" for model in spec.models or room.models]
+        return [
+            name for need in spec.needs for name in (of_models if need == "metrics" else [need])
+        ]
+
+    def _notebook(self, notebook: str) -> dict[str, Any]:
+        return source_of(NOTEBOOKS / f"{notebook}.ipynb")
+
     # -- the graph ------------------------------------------------------------------------------
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Training seeds: those of the configuration, or of its scale."""
+        return self.config.seeds or SCALES[self.config.scale].seeds
 
     @property
     def models(self) -> list[str]:
@@ -326,7 +361,7 @@ class Plan:
             references = [name for name in room.spec.references if gives(name, store)]
             tuning = room.spec.tables[table].rows == "tuning"
             for model in room.variants if tuning else [*room.models, *references]:
-                for seed in self.config.seeds:
+                for seed in self.seeds:
                     words = self.run_words(study, model, seed)
                     files.append(str(self.paths.fill("measurement", measure=measure, **words)))
         return sorted(files)
@@ -338,23 +373,37 @@ class Plan:
         return sorted(
             str(self.paths.fill("training_summary", **self.run_words(study, model, seed)))
             for model in (room.variants if tuning else room.models)
-            for seed in self.config.seeds
+            for seed in self.seeds
         )
 
     def figure_inputs(self, study: str, figure: str) -> list[str]:
         """Files a figure is drawn from, in the order of its `needs`."""
-        room = self.study(study)
-        spec = room.spec.figures[figure]
-        words = self.run_words(study, spec.model or "", self.config.seeds[0])
-        known = {
-            "store": self.paths.fill("index", cohort=room.cohort, recipe=room.spec.recipe_name),
-            "participants": self.paths.fill("participants", cohort=room.cohort),
-            "manifest": self.paths.fill("manifest", cohort=room.cohort),
-            "checkpoint": self.paths.fill("checkpoint", **words),
-            "samples": self.paths.fill("samples", **words) / "index.tsv",
-            "reconstructions": self.paths.fill("reconstructions", **words) / "index.tsv",
-        }
-        return [str(known[need]) for need in spec.needs]
+        model = self.figure(study, figure).model or ""
+        return self.files(study, model, self._figure_needs(study, figure))
+
+    def files(self, study: str, model: str, needs: Iterable[str]) -> list[str]:
+        """Files that figures and notebooks read, by name.
+
+        Parameters
+        ----------
+        study : str
+        model : str
+            Model of `checkpoint`, `samples` and `reconstructions`.
+        needs : iterable of str
+            Names; `metrics:MODEL` and `table:TABLE` take one of their own.
+        """
+        return [str(self._file(study, model, need)) for need in needs]
+
+    def _file(self, study: str, model: str, need: str) -> Path:
+        kind, _, own = need.partition(":")
+        if kind not in NEEDS:
+            raise ConfigError(
+                f"study {study}: needs '{need}'; {did_you_mean(kind, NEEDS)}", "correct `needs`"
+            )
+        words = self.run_words(study, own if kind == "metrics" else model, self.seeds[0])
+        recipe = self.study(study).spec.recipe_name
+        path = self.paths.fill(NEEDS[kind], **words, recipe=recipe, table=own)
+        return path / "index.tsv" if kind in ("samples", "reconstructions") else path
 
     def tables(self, *studies: str, rows: str = "study") -> list[str]:
         """Table files of some studies (default: all); with `rows="tuning"` those of searches."""
@@ -372,6 +421,21 @@ class Plan:
             for study in studies or self.studies
             for figure in self.study(study).spec.figures
         ]
+
+    def notebook_inputs(self, notebook: str) -> list[str]:
+        """Files a notebook says that it reads."""
+        reads = read_needs(NOTEBOOKS / f"{notebook}.ipynb")
+        return self.files(reads.study, reads.model, reads.needs)
+
+    @property
+    def notebook_names(self) -> list[str]:
+        """Names of the notebooks on the studies of this configuration."""
+        files = sorted(NOTEBOOKS.glob("*.ipynb"))
+        return [file.stem for file in files if read_needs(file).study in self.studies]
+
+    def notebooks(self) -> list[str]:
+        """Executed notebooks."""
+        return [str(self.paths.fill("notebook", notebook=name)) for name in self.notebook_names]
 
     # -- the configuration as it stands ------------------------------------------------------
 
@@ -395,6 +459,7 @@ class Plan:
             "table": [(name, table) for name, room in every for table in room.spec.tables],
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],
             "checks": [()],
+            "notebook": [(name,) for name in self.notebook_names],
         }
         return {
             "config": config,

@@ -30,13 +30,14 @@ def test_a_fresh_clone_shows_the_plan(project, profile):
     for rule in ("simulate_cohort", "ingest_cohort", "train_model", "make_table", "make_figure"):
         assert rule in done.text
     assert "make_reported_checks" in done.text
+    assert "run_notebook" in done.text
     assert not (project / "results").exists()
 
 
 def test_targets_read_as_a_table_of_contents():
     done = snakemake("--list-target-rules")
     assert done.returncode == 0
-    assert {"all", "tables", "figures", "m3ae"} <= set(done.text.split())
+    assert {"all", "tables", "figures", "notebooks", "m3ae"} <= set(done.text.split())
 
 
 def test_every_rule_has_a_docstring_log_benchmark_and_conda():

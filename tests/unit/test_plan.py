@@ -8,6 +8,8 @@ import yaml
 from genmorph.config import Config
 from genmorph.errors import ConfigError
 from genmorph.plan import Plan
+from genmorph.studies import Spec, load_spec
+from genmorph.validation import validate
 
 
 def plan(**values) -> Plan:
@@ -113,7 +115,7 @@ def test_the_resolved_configuration_holds_every_commands_parameters(tmp_path):
     stamp = path.stat().st_mtime_ns
     resolved = yaml.safe_load(path.read_text())
     assert made.parameters("train", "m3ae", "m3ae") in resolved["parameters"]["train"]
-    assert made.parameters("figure", "m3ae", "samples") in resolved["parameters"]["figure"]
+    assert made.parameters("figure", "m3ae", "samples_m3ae") in resolved["parameters"]["figure"]
     made.write_resolved()
     assert path.stat().st_mtime_ns == stamp  # not written when it would not change
 
@@ -124,7 +126,44 @@ def test_a_models_code_counts_only_where_it_runs():
     assert made.modules("sample", "m3ae", "training_mean") == ()
     assert made.code("sample", "m3ae", "m3ae") != made.code("sample", "m3ae", "training_mean")
     assert "genmorph.models.m3ae" in made.figure_modules("m3ae", "transforms")
-    assert made.figure_modules("m3ae", "samples") == ""
+    assert made.figure_modules("m3ae", "samples_m3ae") == ""
+
+
+def test_training_curves_wait_for_the_metrics_of_every_model():
+    made = plan()
+    values = made.parameters("figure", "m3ae", "training_curves")
+    models = list(made.study("m3ae").models)
+    assert values["needs"] == [*(f"metrics:{model}" for model in models), "store"]
+    files = made.figure_inputs("m3ae", "training_curves")
+    assert len(files) == len(models) + 1
+    for model, file in zip(models, files, strict=False):
+        assert file == f"nowhere/runs/m3ae/{model}/simulated-all/seed-0/checkpoint/metrics.csv"
+
+
+def test_a_need_that_nothing_gives_is_an_error_that_helps():
+    with pytest.raises(ConfigError, match="did you mean 'manifest'"):
+        plan().files("m3ae", "m3ae", ["manifesto"])
+
+
+@pytest.mark.parametrize("key", [{"model": "m3ea"}, {"models": ["m3ae", "m3ea"]}])
+def test_a_figure_of_a_model_that_the_study_lacks_is_refused(key):
+    values = load_spec("m3ae").model_dump()
+    values["figures"]["training_curves"] |= key
+    with pytest.raises(ConfigError, match=r"training_curves: no model 'm3ea'; did you mean 'm3ae'"):
+        validate(Spec, values, "spec.yaml")
+
+
+def test_a_notebook_waits_for_what_it_reads_and_belongs_to_its_study():
+    made = plan()
+    assert made.notebooks() == ["nowhere/notebooks/01_first_look.ipynb"]
+    reads = made.notebook_inputs("01_first_look")
+    run = "nowhere/runs/m3ae/m3ae/simulated-all/seed-0"
+    assert {"nowhere/tables/m3ae_table1.csv", f"{run}/checkpoint/model.safetensors"} <= set(reads)
+    assert f"{run}/checkpoint/metrics.csv" in reads
+    assert made.parameters("notebook", "01_first_look") in made.resolved()["parameters"]["notebook"]
+    assert "genmorph.publish.curves" in made.modules("notebook", "01_first_look")
+    made.studies = {}
+    assert made.notebooks() == []
 
 
 def test_tuning_tries_every_combination_of_factors_and_nothing_else_changes():
@@ -165,3 +204,19 @@ def test_checks_of_printed_numbers_are_gathered_from_the_rooms_that_have_them():
     assert "genmorph.studies.m3ae.checks" in made.modules("checks")
     assert made.resolved()["parameters"]["checks"] == [made.parameters("checks")]
     assert made.paths.reported_checks == "nowhere/tables/reported_checks.csv"
+
+
+@pytest.mark.parametrize(
+    ("values", "seeds"),
+    [
+        ({"scale": "demo"}, (0,)),
+        ({"scale": "pilot"}, (0, 1, 2)),
+        ({"scale": "pilot", "seeds": [4]}, (4,)),
+    ],
+)
+def test_seeds_are_the_scales_unless_given(values, seeds):
+    made = plan(**values)
+    assert made.seeds == seeds
+    assert {f"seed-{seed}" in " ".join(made.measurements("m3ae", "table1")) for seed in seeds} == {
+        True
+    }

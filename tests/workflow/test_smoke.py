@@ -81,9 +81,22 @@ def test_every_promised_file_is_there(finished):
     for suffix in (".csv", ".md", ".tex"):
         assert (finished / TABLE).with_suffix(suffix).is_file()
     assert (results / "tables/m3ae_table1_cells.csv").is_file()
-    for figure in ("preprocessed", "transforms", "samples", "reconstructions"):
+    for figure in (
+        "preprocessed",
+        "transforms",
+        "samples_alpha_wgan",
+        "samples_beta_vae",
+        "samples_m3ae",
+        "reconstructions",
+        "training_curves",
+        "traversals",
+        "interpolation",
+    ):
         for suffix in (".png", ".svg"):
             assert (results / f"figures/m3ae_{figure}{suffix}").stat().st_size > 1000
+    notebook = json.loads((results / "notebooks/01_first_look.ipynb").read_text())
+    assert any(cell.get("outputs") for cell in notebook["cells"])
+    assert "M3AE" in (results / "notebooks/01_first_look.html").read_text()
     mosaics = list((results / "preprocessed/simulated/m3ae/mosaics").rglob("*.png"))
     assert len(mosaics) == 10
 
@@ -140,10 +153,11 @@ def test_one_hyperparameter_reruns_one_run_and_what_shows_it(finished):
         "measure_run",
         "make_table",
         "make_figure",
+        "run_notebook",
     }, done.text[-3000:]
     counts = dict(re.findall(r"^(\w+)\s+(\d+)$", done.text, flags=re.M))
     assert counts["train_model"] == counts["sample_run"] == counts["reconstruct_run"] == "1"
-    assert (counts["measure_run"], counts["make_table"], counts["make_figure"]) == ("3", "1", "3")
+    assert (counts["measure_run"], counts["make_table"], counts["make_figure"]) == ("3", "1", "6")
 
 
 def test_a_changed_model_reruns_its_training_and_a_comment_does_not(copy):

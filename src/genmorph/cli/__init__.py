@@ -28,6 +28,7 @@ GROUPS = (
     "table",
     "figure",
     "checks",
+    "notebook",
     "audit",
     "export",
 )

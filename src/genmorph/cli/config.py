@@ -54,16 +54,19 @@ def parameters(
 
 
 def where(configfile: Files = None) -> None:
-    """Print where the tables and figures are, and how to audit them."""
+    """Print where tables, figures and notebooks are, and how to audit them."""
     from genmorph.config import load_config
     from genmorph.plan import Plan
 
     plan = Plan(load_config(*(configfile or [Path("config.yaml")])).model_dump())
-    for title, files in (("tables", plan.tables()), ("figures", plan.figures())):
+    for title, files, others in (
+        ("tables", plan.tables(), " .md .tex"),
+        ("figures", plan.figures(), " .svg"),
+        ("notebooks", plan.notebooks(), " .html"),
+    ):
         typer.echo(f"{title}:")
         for file in files:
             state = "" if Path(file).is_file() else "   (not made yet)"
-            others = " .md .tex" if title == "tables" else " .svg"
             typer.echo(f"  {file}{others}{state}")
     typer.echo("where a number comes from:")
     typer.echo(f"  .venv/bin/genmorph audit {plan.tables()[0]}")

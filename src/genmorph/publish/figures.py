@@ -172,8 +172,8 @@ def tiles(
     wanted = beside + GREATEST_SCALE * sum(widths_mm)
     page_width_mm = min(PAGE_WIDTH_MM, max(COLUMN_WIDTH_MM, wanted))
     scale = (page_width_mm - beside) / sum(widths_mm)
-    words = _wrap(footer, page_width_mm - left - edge)
-    below = edge + (len(words) * _line_mm(SMALL_POINTS) + 1.4 if words else 0)
+    words = wrap(footer, page_width_mm - left - edge)
+    below = edge + (len(words) * line_mm(SMALL_POINTS) + 1.4 if words else 0)
     height_mm = top + scale * sum(heights_mm) + gap * (len(heights_mm) - 1) + below
 
     figure = Figure(figsize=(page_width_mm / MM_PER_INCH, height_mm / MM_PER_INCH))
@@ -186,11 +186,12 @@ def tiles(
         for y, tall in zip(tops, heights_mm, strict=True)
     ]
     for y, tall, title in zip(tops, heights_mm, row_titles or [""] * len(tops), strict=True):
-        page.write(left - 0.9, y + tall * scale / 2, title, rotation=90, ha="right", va="center")
+        form = {"rotation": 90, "ha": "right", "va": "center", "multialignment": "center"}
+        page.write(left - 0.9, y + tall * scale / 2, title, **form)
     for x, wide, title in zip(lefts, widths_mm, column_titles or [""] * len(lefts), strict=True):
         page.write(x + wide * scale / 2, top - 1.5, title, ha="center", va="baseline")
     for number, line in enumerate(words, start=1):
-        y = height_mm - below + 0.8 + number * _line_mm(SMALL_POINTS)
+        y = height_mm - below + 0.8 + number * line_mm(SMALL_POINTS)
         page.write(left, y, line, size=SMALL_POINTS, color=QUIET, ha="left", va="baseline")
     return figure, axes
 
@@ -224,16 +225,18 @@ class _Page:
             self.figure.text(x / self.width_mm, 1 - y / self.height_mm, text, **form)
 
 
-def _line_mm(points: float) -> float:
+def line_mm(points: float) -> float:
+    """Height of a line of words of some size, in mm."""
     return points / POINTS_PER_INCH * MM_PER_INCH * 1.35
 
 
 def _title_space_mm(titles: Sequence[str]) -> float:
     lines = max((title.count("\n") + 1 for title in titles), default=0)
-    return lines * _line_mm(TITLE_POINTS) + 0.8 if lines else 0.0
+    return lines * line_mm(TITLE_POINTS) + 0.8 if lines else 0.0
 
 
-def _wrap(text: str, width_mm: float) -> list[str]:
+def wrap(text: str, width_mm: float) -> list[str]:
+    """Break small print into lines that fit a width in mm."""
     # a letter of this typeface is about 0.53 of its size wide
     letter_mm = 0.53 * SMALL_POINTS / POINTS_PER_INCH * MM_PER_INCH
     return textwrap.wrap(text, int(width_mm / letter_mm))
@@ -246,15 +249,19 @@ def small_print(
     voxel_mm: Sequence[float],
     scale: str,
     notes: Sequence[str] = (),
+    sides: bool = True,
 ) -> str:
-    """The words under every figure: what the data are, the grid, and what left and right mean."""
+    """The words under every figure: what the data are, the grid, and what left and right mean.
+
+    `sides` is False for a figure without pictures of people.
+    """
     edges = [f"{size:.3g}" for size in voxel_mm]
     parts = [
         f"Data: {data_label.rstrip('.')}." if data_label else "",
         f"Scale {scale}: {' × '.join(map(str, shape))} voxels of "
         f"{edges[0] if len(set(edges)) == 1 else ' × '.join(edges)}\u00a0mm.",
         *notes,
-        "Left of a picture: the person's left.",
+        "Left of a picture: the person's left." if sides else "",
     ]
     return " ".join(part for part in parts if part)
 
@@ -418,6 +425,7 @@ def slice_grid(
     footer: str = "",
     views: Sequence[View] = VIEWS,
     scans_along: str = "columns",
+    gaps_after: Sequence[int] = (),
 ) -> Figure:
     """Several volumes, each in several views, grey from 0 (black) to 1 (white).
 
@@ -433,6 +441,8 @@ def slice_grid(
     views : sequence of View
     scans_along : {'columns', 'rows'}
         Volumes side by side, or one below the other.
+    gaps_after : sequence of int
+        Columns followed by a wider gap.
 
     Raises
     ------
@@ -450,7 +460,14 @@ def slice_grid(
         widths = [width for width, _ in sizes]
         heights = [max(height for _, height in sizes)] * len(volumes)
         columns, rows = names, list(titles)
-    figure, axes = tiles(widths, heights, column_titles=columns, row_titles=rows, footer=footer)
+    figure, axes = tiles(
+        widths,
+        heights,
+        column_titles=columns,
+        row_titles=rows,
+        footer=footer,
+        gaps_after=gaps_after,
+    )
     for number, volume in enumerate(volumes):
         for order, (view, size) in enumerate(zip(views, sizes, strict=True)):
             tile = axes[order][number] if scans_along == "columns" else axes[number][order]

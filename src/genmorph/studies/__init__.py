@@ -40,8 +40,13 @@ class ScaleSpec(Options):
 class FigureSpec(Options):
     """A figure and what it is drawn from."""
 
-    needs: tuple[str, ...] = Field(description="store, samples, reconstructions or checkpoint")
+    needs: tuple[str, ...] = Field(
+        description="store, manifest, participants, checkpoint, samples, reconstructions or metrics"
+    )
     model: str | None = Field(None, description="model whose run it shows")
+    models: tuple[str, ...] | None = Field(
+        None, description="models whose metrics it shows; null: every model of the study"
+    )
     caption: str
 
 
@@ -99,6 +104,15 @@ class Spec(Options):
             for option in axis.options:
                 if option not in known:
                     raise ValueError(f"tuning.factors.{name}: {did_you_mean(option, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _figures_show_runs_of_the_study(self) -> Spec:
+        for name, figure in self.figures.items():
+            for run in filter(None, (figure.model, *(figure.models or ()))):
+                if run not in {*self.models, *self.references}:
+                    known = did_you_mean(run, {*self.models, *self.references})
+                    raise ValueError(f"figures.{name}: no model '{run}'; {known}")
         return self
 
 

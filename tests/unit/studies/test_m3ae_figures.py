@@ -9,15 +9,19 @@ import pytest
 
 from genmorph.errors import GenmorphError
 from genmorph.store import Description, write_store
-from genmorph.studies.m3ae.figures import (
-    FIGURES,
-    LevelArrays,
-    cascade_of_sample,
-    choose_scans,
-    describe,
-    draw_reconstructions,
-    draw_transforms,
+from genmorph.studies.m3ae.figures import FIGURES
+from genmorph.studies.m3ae.figures.cascade import LevelArrays, cascade_of_sample, draw_transforms
+from genmorph.studies.m3ae.figures.common import describe
+from genmorph.studies.m3ae.figures.latents import (
+    Traversal,
+    draw_traversals,
+    posterior_means,
+    traverse,
+    way_between,
+    widest_dimensions,
+    youngest_and_oldest,
 )
+from genmorph.studies.m3ae.figures.scans import choose_scans, draw_reconstructions
 
 SHAPE = (20, 24, 17)
 LABEL = "simulated: no ranking may be read from it"
@@ -69,7 +73,7 @@ def test_samples_and_reconstructions_are_written(save, volumes, tmp_path):
     real = save("real")
     made = save("made", volumes[:2], {"study": "m3ae", "model": "m3ae", "seed": 3})
     out = tmp_path / "figures" / "m3ae_samples.png"
-    FIGURES["samples"]({"samples": made}, {"scale": "smoke"}, out)
+    FIGURES["samples_m3ae"]({"samples": made}, {"scale": "smoke"}, out)
     assert out.is_file() and out.with_suffix(".svg").is_file()
     files = {"store": real, "reconstructions": made}
     FIGURES["reconstructions"](files, {"scale": "smoke"}, out.with_name("r.png"))
@@ -166,3 +170,132 @@ def test_people_are_not_named():
     assert describe(Person("sub-1", "sub-1", 71.6, "AD")) == "72 years, AD"
     assert describe(Person("sub-1", "sub-1", 93.0)) == "90+ years"
     assert describe(Person("sub-1", "sub-1")) == "age unknown"
+    assert describe(Person("sub-1", "sub-1", 71.6, "AD"), diagnosis=False) == "72 years"
+
+
+# -- latents ---------------------------------------------------------------------------------------
+
+
+class LinearModel:
+    """z_d is the mean of a volume's slab d; decoding fills slab d with z_d."""
+
+    latent_size = 4
+
+    def encode(self, volumes):
+        slabs = volumes[:, : 4 * (SHAPE[0] // 4)].unflatten(1, (4, -1))
+        return slabs.mean(dim=(2, 3, 4)), None
+
+    def decode(self, latents):
+        slabs = latents.repeat_interleave(SHAPE[0] // 4, dim=1)
+        return slabs[:, :, None, None].expand(-1, -1, *SHAPE[1:])
+
+
+def test_widest_dimensions_come_from_each_half():
+    assert widest_dimensions(np.array([0.1, 3.0, 2.0, 9.0, 9.0, 0.9])) == [[1, 2], [3, 4]]
+    assert widest_dimensions(np.array([1.0, 2.0])) == [[0], [1]]
+
+
+def test_a_traversal_moves_one_dimension_by_its_own_sd():
+    pytest.importorskip("torch")
+    means = np.array([[0.0, 1.0, 2.0, 3.0], [0.2, 1.0, 4.0, 3.4]])
+    rows = traverse(LinearModel(), means)
+    assert [(row.part, row.dimension) for row in rows] == [
+        ("deformation", 1),
+        ("deformation", 2),
+        ("intensity", 3),
+        ("intensity", 4),
+    ]
+    np.testing.assert_allclose([row.sd for row in rows], [0.1, 0.0, 1.0, 0.2], atol=1e-9)
+    third = rows[2].volumes[:, :: SHAPE[0] // 4, 0, 0]  # [step, dimension]
+    np.testing.assert_allclose(third[:, 2], [1, 2, 3, 4, 5], rtol=1e-6)
+    np.testing.assert_allclose(third[:, [0, 1, 3]], np.tile([0.1, 1.0, 3.2], (5, 1)), rtol=1e-6)
+
+
+def test_posterior_means_are_in_the_order_asked_for(save):
+    pytest.importorskip("torch")
+    from genmorph.store import Store
+
+    made = [np.full(SHAPE, value, np.float32) for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    store = Store(save("real", made).parent)
+    means = posterior_means(LinearModel(), store, ["sub-5", "sub-0", "sub-1", "sub-2", "sub-3"])
+    np.testing.assert_allclose(means[:, 0], [0.6, 0.1, 0.2, 0.3, 0.4], rtol=1e-6)
+
+
+def test_traversals_say_dimension_sd_and_what_colours_mean():
+    steps = np.stack([np.full(SHAPE, value, np.float32) for value in (0.1, 0.2, 0.3, 0.4, 0.5)])
+    rows = [
+        Traversal("deformation", 7, 1.234, steps),
+        Traversal("intensity", 12, 0.5, 0.3 + 0.09 * steps),
+    ]
+    figure = draw_traversals(rows, voxel_mm=(8, 8, 8), footer=LABEL)
+    said = words(figure)
+    assert "deformation\ndimension 7\nSD 1.23" in said and "−2 SD" in said and LABEL in said
+    assert "deformation ±0.4, intensity ±0.04" in " ".join(said.split())
+    last = figure.axes[5].images[0]
+    np.testing.assert_allclose(last.get_array(), 0.4, atol=1e-6)
+    assert last.get_clim() == pytest.approx((-0.4, 0.4))
+
+
+def test_ends_are_the_youngest_and_the_oldest_of_two_people():
+    scans = [
+        Person("sub-1_ses-1", "sub-1", 60.0),
+        Person("sub-1_ses-2", "sub-1", 81.0),
+        Person("sub-2", "sub-2", 75.0),
+        Person("sub-3", "sub-3"),
+    ]
+    assert [scan.scan_id for scan in youngest_and_oldest(scans)] == ["sub-1_ses-1", "sub-2"]
+    ageless = [Person(name, name) for name in ("sub-3", "sub-1", "sub-2")]
+    assert [scan.scan_id for scan in youngest_and_oldest(ageless)] == ["sub-1", "sub-3"]
+    with pytest.raises(GenmorphError, match="two test people"):
+        youngest_and_oldest(scans[:2])
+
+
+def test_the_way_is_straight_and_even():
+    way = way_between(np.array([0.0, 6.0]), np.array([6.0, 0.0]))
+    np.testing.assert_allclose(way, [[step, 6 - step] for step in range(7)])
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Six people in manifest and participants: three train, three test."""
+    from genmorph.cohorts.manifest import Scan, write_manifest
+    from genmorph.files import write_tsv
+
+    scans = [
+        Scan(f"sub-{n}", f"sub-{n}", None, f"{n}.nii", 1, False, 60.0 + n, shard=0)
+        for n in range(6)
+    ]
+    write_manifest(tmp_path / "manifest.tsv", scans)
+    people = [
+        {"participant_id": f"sub-{n}", "split": "test" if n % 2 else "train"} for n in range(6)
+    ]
+    write_tsv(tmp_path / "participants.tsv", ("participant_id", "split"), people)
+    return {name: tmp_path / f"{name}.tsv" for name in ("manifest", "participants")}
+
+
+@pytest.mark.parametrize("figure", ["traversals", "interpolation"])
+def test_latents_are_drawn_the_same_each_time_without_ids(
+    figure, model, save, volumes, cohort, tmp_path
+):
+    from genmorph.training.checkpoints import save_model
+
+    checkpoint = tmp_path / "model.safetensors"
+    save_model(checkpoint, model, {})
+    files = {"checkpoint": checkpoint, "store": save("real", [*volumes, *volumes]), **cohort}
+    values = {"model": "m3ae", "seed": 3, "scale": "smoke", "population": None}
+    written = []
+    for name in ("a", "b"):
+        out = tmp_path / f"{name}.png"
+        FIGURES[figure](files, values, out)
+        written.append((out.read_bytes(), out.with_suffix(".svg").read_bytes()))
+    assert written[0] == written[1]
+    assert b"sub-" not in written[0][1]
+
+
+def test_training_curves_name_every_model(save, tmp_path):
+    files = {"store": save("real")}
+    for model in ("m3ae", "other"):
+        files[f"metrics:{model}"] = tmp_path / f"{model}.csv"
+        files[f"metrics:{model}"].write_text("volumes_seen,total,validation_total\n4,2,3\n8,1,2\n")
+    FIGURES["training_curves"](files, {"seed": 0, "scale": "smoke"}, tmp_path / "curves.png")
+    assert (tmp_path / "curves.svg").stat().st_size > 1000

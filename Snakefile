@@ -8,6 +8,7 @@ snakemake --list-target-rules                               what can be asked fo
 
 import fcntl
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -43,9 +44,10 @@ wildcard_constraints:
     recipe="[a-z0-9_]+",
     shard=r"\d{4}",
     study="|".join(plan.studies),
-    model="|".join(plan.runs),
+    model="|".join(map(re.escape, plan.runs)),
     population="[A-Za-z0-9_]+",
     seed=r"\d+",
+    reconstructed="(validation_)?reconstructions",
     measure="[a-z_]+",
     table="[a-z0-9_]+",
     figure="[a-z0-9_]+",
@@ -56,6 +58,7 @@ localrules:
     tables,
     figures,
     m3ae,
+    tune,
 
 
 include: "rules/cohorts.smk"
@@ -106,3 +109,9 @@ rule m3ae:
     input:
         plan.tables("m3ae"),
         plan.figures("m3ae"),
+
+
+rule tune:
+    """Searches of hyperparameters on the validation scans; not part of `all`."""
+    input:
+        plan.tables(rows="tuning"),

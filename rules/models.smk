@@ -75,14 +75,18 @@ rule reconstruct_run:
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
     output:
-        index=f"{paths.reconstructions}/index.tsv",
-        description=f"{paths.reconstructions}/store.json",
-        array=directory(f"{paths.reconstructions}/shard-0000.zarr"),
+        index=f"{paths.reconstructed}/index.tsv",
+        description=f"{paths.reconstructed}/store.json",
+        array=directory(f"{paths.reconstructed}/shard-0000.zarr"),
     log:
-        paths.log("reconstruct_run", "{study}-{model}-{cohort}-{population}-{seed}"),
+        paths.log(
+            "reconstruct_run",
+            "{study}-{model}-{cohort}-{population}-{seed}-{reconstructed}",
+        ),
     benchmark:
         paths.benchmark(
-            "reconstruct_run", "{study}-{model}-{cohort}-{population}-{seed}"
+            "reconstruct_run",
+            "{study}-{model}-{cohort}-{population}-{seed}-{reconstructed}",
         )
     conda:
         "../envs/genmorph.yaml"
@@ -95,8 +99,8 @@ rule reconstruct_run:
         weights=lambda w, input: (
             f"--checkpoint {input.weights}" if input.weights else ""
         ),
-        parameters=lambda w: plan.json("reconstruct", w.study, w.model),
-        code=lambda w: plan.code("reconstruct", w.study, w.model),
+        parameters=lambda w: plan.json("reconstruct", w.study, w.model, w.reconstructed),
+        code=lambda w: plan.code("reconstruct", w.study, w.model, w.reconstructed),
     shell:
         "genmorph reconstruct {params.weights} --index {input.index} --manifest {input.manifest}"
         " --participants {input.participants} --cohort {wildcards.cohort}"

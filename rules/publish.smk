@@ -4,7 +4,8 @@
 rule make_table:
     """Write a paper's table: the reported number beside the measured one."""
     input:
-        lambda w: plan.measurements(w.study, w.table),
+        measurements=lambda w: plan.measurements(w.study, w.table),
+        trainings=lambda w: plan.training_summaries(w.study, w.table),
     output:
         csv=paths.table,
         cells=paths.table.replace(".csv", "_cells.csv"),
@@ -21,11 +22,12 @@ rule make_table:
         mem_mb=lambda w, attempt: 1000 * attempt,
         runtime=lambda w, attempt: 10 * attempt,
     params:
+        trainings=lambda w, input: [f"--training {file}" for file in input.trainings],
         parameters=lambda w: plan.json("table", w.study, w.table),
         code=lambda w: plan.code("table", w.study, w.table),
     shell:
-        "genmorph table {input} --parameters {params.parameters:q} --out {output.csv}"
-        " > {log} 2>&1"
+        "genmorph table {input.measurements} {params.trainings}"
+        " --parameters {params.parameters:q} --out {output.csv} > {log} 2>&1"
 
 
 rule make_figure:

@@ -71,6 +71,8 @@ PATTERNS = {
     "samples": _RUN + "/samples",
     "cascade": _RUN + "/samples/cascade.npz",
     "reconstructions": _RUN + "/reconstructions",
+    "validation_reconstructions": _RUN + "/validation_reconstructions",
+    "reconstructed": _RUN + "/{reconstructed}",  # one of the two
     "measurement": _RUN + "/measures/{measure}.json",
     # publication
     "table": "tables/{study}_{table}.csv",

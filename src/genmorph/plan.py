@@ -21,11 +21,13 @@ from genmorph.files import atomic_path, canonical_json
 from genmorph.models import module_of
 from genmorph.paths import Paths
 from genmorph.provenance.code import code_hash
-from genmorph.sampling import REFERENCES
+from genmorph.sampling import RECONSTRUCTIONS, REFERENCES
 from genmorph.studies import Study, resolve_study, rooms_with
 from genmorph.validation import validate
 
 POPULATION = "all"
+# which scans a store of reconstructions holds
+SPLIT_OF_STORE = {RECONSTRUCTIONS: "test", f"validation_{RECONSTRUCTIONS}": "validation"}
 
 
 class Plan:
@@ -74,9 +76,9 @@ class Plan:
         """Modules that a command loads by name."""
         if (
             command in ("train", "sample", "reconstruct")
-            and names[1] in self.study(names[0]).models
+            and names[1] in self.study(names[0]).trained
         ):
-            return (module_of(self.study(names[0]).models[names[1]]["architecture"]),)
+            return (module_of(self.study(names[0]).trained[names[1]]["architecture"]),)
         if command in ("table", "figure"):
             own = (f"genmorph.studies.{names[0]}.{command}s",)
             if command == "figure" and "checkpoint" in self.figure(*names).needs:
@@ -146,14 +148,17 @@ class Plan:
             "device": self.config.compute.device,
             "devices": self.config.compute.devices,
             "numerical_threads": self.config.compute.training_threads,
-            **room.models[model],
+            **room.trained[model],
         }
 
     def _sample(self, study: str, model: str) -> dict[str, Any]:
         room = self.study(study)
-        return {**self._reconstruct(study, model), "n": room.samples}
+        return {**self._run(study, model), "n": room.samples}
 
-    def _reconstruct(self, study: str, model: str) -> dict[str, Any]:
+    def _reconstruct(self, study: str, model: str, store: str) -> dict[str, Any]:
+        return {**self._run(study, model), "split": SPLIT_OF_STORE[store]}
+
+    def _run(self, study: str, model: str) -> dict[str, Any]:
         room = self.study(study)
         parameters = {
             "study": study,
@@ -161,7 +166,7 @@ class Plan:
             "population": room.spec.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
         }
-        if model in room.models:
+        if model in room.trained:
             parameters["device"] = self.config.compute.device
         else:  # a trained model carries its template
             parameters["template_scan"] = room.template_scan
@@ -174,18 +179,23 @@ class Plan:
             "measure": measure,
             "population": room.spec.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
+            "kind": measure,
+            "split": "test",
             **room.spec.measures[measure],
         }
-        if measure == "frechet":
+        if parameters["kind"] == "frechet":
             parameters["extractor"] = self.config.features.extractor
         return parameters
 
     def _table(self, study: str, table: str) -> dict[str, Any]:
+        spec = self.study(study).spec.tables[table]
         return {
             "study": study,
             "table": table,
             "scale": self.config.scale,
-            "caption": self.study(study).spec.tables[table].caption,
+            "caption": spec.caption,
+            # a paper's table has rows of its own
+            "rows": None if spec.rows == "study" else list(self.study(study).variants),
         }
 
     def _figure(self, study: str, figure: str) -> dict[str, Any]:
@@ -206,7 +216,7 @@ class Plan:
     @property
     def models(self) -> list[str]:
         """Names of all trained models."""
-        return sorted({model for room in self.studies.values() for model in room.models})
+        return sorted({model for room in self.studies.values() for model in room.trained})
 
     @property
     def runs(self) -> list[str]:
@@ -248,7 +258,7 @@ class Plan:
 
     def checkpoint(self, study: str, model: str, seed: str) -> list[str]:
         """A model's checkpoint; a trivial reference has none."""
-        if model not in self.study(study).models:
+        if model not in self.study(study).trained:
             return []
         return [str(self.paths.fill("checkpoint", **self.run_words(study, model, int(seed))))]
 
@@ -313,12 +323,23 @@ class Plan:
         files = []
         for measure in room.spec.tables[table].measures:
             store = room.spec.measures[measure]["store"]
-            runs = [*room.models, *(name for name in room.spec.references if gives(name, store))]
-            for model in runs:
+            references = [name for name in room.spec.references if gives(name, store)]
+            tuning = room.spec.tables[table].rows == "tuning"
+            for model in room.variants if tuning else [*room.models, *references]:
                 for seed in self.config.seeds:
                     words = self.run_words(study, model, seed)
                     files.append(str(self.paths.fill("measurement", measure=measure, **words)))
         return sorted(files)
+
+    def training_summaries(self, study: str, table: str) -> list[str]:
+        """What each training of a table's models says of itself: every model, every seed."""
+        room = self.study(study)
+        tuning = room.spec.tables[table].rows == "tuning"
+        return sorted(
+            str(self.paths.fill("training_summary", **self.run_words(study, model, seed)))
+            for model in (room.variants if tuning else room.models)
+            for seed in self.config.seeds
+        )
 
     def figure_inputs(self, study: str, figure: str) -> list[str]:
         """Files a figure is drawn from, in the order of its `needs`."""
@@ -335,12 +356,13 @@ class Plan:
         }
         return [str(known[need]) for need in spec.needs]
 
-    def tables(self, *studies: str) -> list[str]:
-        """Table files of some studies (default: all)."""
+    def tables(self, *studies: str, rows: str = "study") -> list[str]:
+        """Table files of some studies (default: all); with `rows="tuning"` those of searches."""
         return [
             str(self.paths.fill("table", study=study, table=table))
             for study in studies or self.studies
-            for table in self.study(study).spec.tables
+            for table, spec in self.study(study).spec.tables.items()
+            if spec.rows == rows
         ]
 
     def figures(self, *studies: str) -> list[str]:
@@ -359,16 +381,16 @@ class Plan:
         recipes = {room.spec.recipe_name for room in self.studies.values()}
         every = [(name, room) for name, room in self.studies.items()]
         runs = [
-            (name, run) for name, room in every for run in (*room.models, *room.spec.references)
+            (name, run) for name, room in every for run in (*room.trained, *room.spec.references)
         ]
         wanted = {
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],
             "preprocess": [(recipe,) for recipe in sorted(recipes)],
             "index": [(recipe,) for recipe in sorted(recipes)],
-            "train": [(name, model) for name, room in every for model in room.models],
+            "train": [(name, model) for name, room in every for model in room.trained],
             "sample": runs,
-            "reconstruct": runs,
+            "reconstruct": [(*run, store) for run in runs for store in SPLIT_OF_STORE],
             "measure": [(name, measure) for name, room in every for measure in room.spec.measures],
             "table": [(name, table) for name, room in every for table in room.spec.tables],
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],

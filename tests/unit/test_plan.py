@@ -74,6 +74,16 @@ def test_an_unknown_study_is_named():
         plan(studies={"m3a": {}})
 
 
+def test_a_table_reads_the_summary_of_every_training_and_no_reference():
+    room = plan(seeds=[0, 1])
+    files = room.training_summaries("m3ae", "table1")
+    assert len(files) == len(set(files)) == 2 * len(room.study("m3ae").models)
+    for seed in (0, 1):
+        run = f"nowhere/runs/m3ae/m3ae/simulated-all/seed-{seed}"
+        assert f"{run}/checkpoint/training.json" in files
+    assert not any("training_mean" in file for file in files)
+
+
 def test_every_table_cell_has_a_run_of_each_seed():
     files = plan(seeds=[0, 1]).measurements("m3ae", "table1")
     assert len(files) == len(set(files))
@@ -115,6 +125,38 @@ def test_a_models_code_counts_only_where_it_runs():
     assert made.code("sample", "m3ae", "m3ae") != made.code("sample", "m3ae", "training_mean")
     assert "genmorph.models.m3ae" in made.figure_modules("m3ae", "transforms")
     assert made.figure_modules("m3ae", "samples") == ""
+
+
+def test_tuning_tries_every_combination_of_factors_and_nothing_else_changes():
+    room = plan()
+    study = room.study("m3ae")
+    assert len(study.variants) == 9 and study.variants["m3ae"] == study.models["m3ae"]
+    changed = study.variants["m3ae-beta_x0.5-gamma_x2"]["options"]
+    own = study.models["m3ae"]["options"]
+    assert changed["beta"] == 0.5 * own["beta"]
+    assert changed["divergence_weights"] == [2 * weight for weight in own["divergence_weights"]]
+    assert {key for key in own if own[key] != changed[key]} == {
+        "beta",
+        "intensity_weights",
+        "smoothness_weights",
+        "divergence_weights",
+        "magnitude_weights",
+    }
+    table = room.measurements("m3ae", "tune")
+    assert len(table) == 2 * 9 and all("measures/validation_" in file for file in table)
+    assert not any("_x" in file for file in room.measurements("m3ae", "table1"))
+    assert not any("tune" in file for file in room.tables())
+
+
+def test_validation_scans_are_rebuilt_for_tuning_alone():
+    room = plan()
+    split = {
+        store: room.parameters("reconstruct", "m3ae", "m3ae", store)["split"]
+        for store in ("reconstructions", "validation_reconstructions")
+    }
+    assert split == {"reconstructions": "test", "validation_reconstructions": "validation"}
+    assert room.parameters("measure", "m3ae", "validation_frechet")["split"] == "validation"
+    assert room.parameters("measure", "m3ae", "frechet")["split"] == "test"
 
 
 def test_checks_of_printed_numbers_are_gathered_from_the_rooms_that_have_them():

@@ -51,7 +51,12 @@ def index(
         affine=recipe.grid_affine(),
         content="preprocessed T1w",
         data_label=cohort["data_label"],
-        source={"cohort": cohort["cohort"], "recipe": values["recipe"]},
+        source={
+            "cohort": cohort["cohort"],
+            "layout": cohort["layout"],
+            "simulated": cohort["simulated"],
+            "recipe": values["recipe"],
+        },
     )
     inputs = [*tables, cohort_description]
     outputs = [out.with_name("store.json"), out.with_name("status.tsv")]

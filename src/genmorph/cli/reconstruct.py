@@ -36,7 +36,10 @@ def reconstruct(
     population: Population = "all",
     checkpoint: Checkpoint = None,
 ) -> None:
-    """Reconstruct the test scans of a store; without a checkpoint, by a trivial reference."""
+    """Reconstruct the held-out scans of a store; without a checkpoint, by a trivial reference.
+
+    The parameter `split` says which: `test` or `validation`.
+    """
     values = read_parameters(parameters)
     from genmorph.processes import limit_threads
 
@@ -47,19 +50,17 @@ def reconstruct(
     from genmorph.store import Store
 
     store = Store(index.parent)
-    test_ids = scan_ids(store, manifest, participants, "test", values["population"])
+    ids = scan_ids(store, manifest, participants, values["split"], values["population"])
     run_seed = derive_seed(seed, values["study"], values["model"], "reconstruct")
     if checkpoint is not None:
         from genmorph.training.checkpoints import load_model
 
-        volumes = reconstruct_scans(
-            load_model(checkpoint), store, test_ids, device=values["device"]
-        )
+        volumes = reconstruct_scans(load_model(checkpoint), store, ids, device=values["device"])
     else:
         volumes = reference_reconstructions(
             values["model"],
             store,
-            test_ids,
+            ids,
             training_ids=scan_ids(store, manifest, participants, "train", values["population"]),
             template=template_id(store, manifest, participants, values),
             seed=run_seed,

@@ -20,15 +20,20 @@ def table(
     measurements: Annotated[list[Path], typer.Argument(help="Measurement files (JSON).")],
     out: Out,
     parameters: Parameters,
+    training: Annotated[
+        list[Path] | None,
+        typer.Option("--training", help="training.json of a run in the table; repeatable."),
+    ] = None,
 ) -> None:
     """Write a paper's table as CSV, Markdown and LaTeX, and its cells in long form.
 
     The reported number stands beside the measured one; *_cells.csv says for each cell which
-    measurement it comes from and whether it may be compared with the paper.
+    measurement it comes from and whether it may be compared with the paper. Rows of trained models
+    state what their training took.
     """
     from genmorph.files import locked
     from genmorph.provenance.record import recording, results_root
-    from genmorph.publish.tables import read_measurements, write_table
+    from genmorph.publish.tables import read_measurements, read_trainings, write_table
 
     values = read_parameters(parameters)
     room = f"genmorph.studies.{values['study']}.tables"
@@ -43,10 +48,16 @@ def table(
             "table",
             out=out,
             parameters=values,
-            inputs=measurements,
+            inputs=[*measurements, *(training or [])],
             outputs=outputs,
             modules=(room,),
         ),
     ):
-        measured = read_measurements(measurements, results_root(out))
-        write_table(importlib.import_module(room).TABLES[values["table"]], measured, values, out)
+        root = results_root(out)
+        write_table(
+            importlib.import_module(room).TABLES[values["table"]],
+            read_measurements(measurements, root),
+            read_trainings(training or [], root),
+            values,
+            out,
+        )

@@ -106,6 +106,7 @@ def train(
         )
         record.note(device=summary.device, seconds=summary.seconds)
         content = summary.to_json() | {
+            "run": {"study": values["study"], "model": values["model"], "seed": seed},
             "template_scan": template,
             "training_scans": len(training_ids),
             "validation_scans": len(validation_ids),

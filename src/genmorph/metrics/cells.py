@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 NOT_AVAILABLE = "n/a"
+# a cell of this format shows what the files state, not a mean
+AS_STATED = ""
+COMPARABLE = "yes"
 
 
 def printed(values: Sequence[float], form: str) -> str:
@@ -31,3 +35,82 @@ def printed(values: Sequence[float], form: str) -> str:
         return format(values[0], form)
     mean, spread = statistics.fmean(values), statistics.stdev(values)
     return f"{format(mean, form)} ± {format(spread, form)}"
+
+
+def value_at(content: Mapping[str, Any], key: str) -> Any:
+    """What a file holds at a key: `values.axial`, `spread.axial`, `steps`.
+
+    Raises
+    ------
+    KeyError
+        When it holds nothing there.
+    """
+    for word in key.split("."):
+        content = content[word]
+    return content
+
+
+def measured_cell(
+    contents: Sequence[Mapping[str, Any]], key: str, form: str, *, reported: str, comparable: str
+) -> dict[str, str]:
+    """What a cell says, from the files of its seeds: text, values, spread and difference.
+
+    Parameters
+    ----------
+    contents : sequence of dict
+        Measurements (or training summaries), one a seed.
+    key : str
+        Place of the value in each, as `value_at` takes it.
+    form : str
+        A format specification; '' shows each distinct value as it stands.
+    reported : str
+        The paper's number, or ''.
+    comparable : str
+        'yes', or what differs from the paper.
+
+    Returns
+    -------
+    dict of str to str
+        `printed`: mean ± SD over seeds; of a measurement's own spread the mean over seeds, so that
+        two kinds of spread never stand in one cell. `value`: each seed's value. `spread` and
+        `spread_over`: the SD over seeds, or with one seed the measurement's own. `difference`:
+        measured less reported, empty unless they are comparable.
+
+    Raises
+    ------
+    KeyError
+        When a file holds nothing at `key`.
+
+    Examples
+    --------
+    >>> contents = [{"values": {"l2": 1.0}, "spread": {"l2": 0.5}}, {"values": {"l2": 2.0}}]
+    >>> cell = measured_cell(contents, "values.l2", ".1f", reported="1.0", comparable="yes")
+    >>> cell["printed"], cell["spread_over"], cell["difference"]
+    ('1.5 ± 0.7', 'seeds', '0.5')
+    """
+    values = [value_at(content, key) for content in contents]
+    if form == AS_STATED and values:
+        text = " / ".join(dict.fromkeys(map(str, values)))
+    elif key.startswith("spread.") and values:
+        text = format(statistics.fmean(values), form)
+    else:
+        text = printed(values, form)
+    spread, spread_over = _spread(contents, key)
+    known = values and reported and comparable == COMPARABLE
+    return {
+        "printed": text,
+        "value": " ".join(value if isinstance(value, str) else repr(value) for value in values),
+        "spread": spread,
+        "spread_over": spread_over,
+        "difference": repr(statistics.fmean(values) - float(reported)) if known else "",
+    }
+
+
+def _spread(contents: Sequence[Mapping[str, Any]], key: str) -> tuple[str, str]:
+    table, _, name = key.partition(".")
+    if table != "values":
+        return "", ""
+    if len(contents) > 1:
+        return repr(statistics.stdev(value_at(content, key) for content in contents)), "seeds"
+    own = [content for content in contents if name in content.get("spread", {})]
+    return (repr(own[0]["spread"][name]), own[0]["settings"]["spread_over"]) if own else ("", "")

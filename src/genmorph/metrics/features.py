@@ -221,6 +221,27 @@ EXTRACTORS: dict[str, Callable[[bytes | None, str], NetworkExtractor]] = {
 }
 
 
+def checked_pair(
+    name: str, features_a: np.ndarray, features_b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of features `[n, d]`, `[m, d]` in double precision, fit for a distance.
+
+    Raises
+    ------
+    MeasurementError
+        When a side is empty, has other features, or holds a value that is not finite.
+    """
+    first, second = (np.asarray(side, dtype=np.float64) for side in (features_a, features_b))
+    for side in (first, second):
+        if side.ndim != 2 or not len(side):
+            raise MeasurementError(f"{name}: features {side.shape}, [n, d] expected")
+        if not np.isfinite(side).all():
+            raise MeasurementError(f"{name}: a feature is not finite")
+    if first.shape[1] != second.shape[1]:
+        raise MeasurementError(f"{name}: {first.shape[1]} features against {second.shape[1]}")
+    return first, second
+
+
 def load_extractor(
     name: str, weights: bytes | None = None, device: str = "cpu"
 ) -> NetworkExtractor:

@@ -1,20 +1,31 @@
 """Fréchet distance between the features of slices of generated and of real volumes.
 
 The Fréchet inception distance of Heusel et al. (2017), slice by slice as P1 (section 3) has it:
-four slices along each axis, one distance a slice, averaged over the slices of an axis.
+four slices along each axis, one distance a slice, averaged over the slices of an axis. The kernel
+distance of the same features stands beside it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genmorph.errors import MeasurementError
+from genmorph.metrics.features import checked_pair
+from genmorph.metrics.half_samples import (
+    FEWEST_PEOPLE,
+    SPREAD_OVER,
+    groups_of_people,
+    half_sample_spread,
+    too_few_people,
+)
+from genmorph.metrics.kid import KERNEL, kernel_distance
 from genmorph.metrics.measurement import Measurement, counts
 
 if TYPE_CHECKING:
@@ -25,6 +36,7 @@ AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 REFERENCE_SHAPE = (80, 96, 80)
 POSITIONS = (30, 40, 50, 60)
+HALF_SAMPLE_REPEATS = 20
 VOLUMES_AT_A_TIME = 4
 
 Slices = dict[str, tuple[int, ...]]
@@ -60,16 +72,7 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     MeasurementError
         When a side is empty, has other features, or holds a value that is not finite.
     """
-    sides = [np.asarray(features, dtype=np.float64) for features in (features_a, features_b)]
-    for side in sides:
-        if side.ndim != 2 or not len(side):
-            raise MeasurementError(f"Fréchet distance: features {side.shape}, [n, d] expected")
-        if not np.isfinite(side).all():
-            raise MeasurementError("Fréchet distance: a feature is not finite")
-    if sides[0].shape[1] != sides[1].shape[1]:
-        raise MeasurementError(
-            f"Fréchet distance: {sides[0].shape[1]} features against {sides[1].shape[1]}"
-        )
+    sides = checked_pair("Fréchet distance", features_a, features_b)
     roots = [_covariance_root(side) for side in sides]
     mean_term = np.square(sides[0].mean(0) - sides[1].mean(0)).sum()
     own_terms = sum(np.square(root).sum() for root in roots)
@@ -158,8 +161,10 @@ def slice_frechet(
     extractor: Extractor,
     positions: Sequence[int] = POSITIONS,
     reference_shape: Sequence[int] = REFERENCE_SHAPE,
+    half_sample_repeats: int = HALF_SAMPLE_REPEATS,
+    half_sample_seed: int = 0,
 ) -> Measurement:
-    """Fréchet distance slice by slice, averaged per axis (P1, section 3 and table 1).
+    """Fréchet and kernel distance slice by slice, averaged per axis (P1, section 3 and table 1).
 
     Parameters
     ----------
@@ -171,12 +176,16 @@ def slice_frechet(
         Slices along each axis, in voxels of `reference_shape`.
     reference_shape : sequence of int
         Grid the positions are meant on; they are scaled in proportion on other grids.
+    half_sample_repeats, half_sample_seed : int
+        Draws of half of the people, and the seed that decides them.
 
     Returns
     -------
     Measurement
-        Values `axial`, `coronal`, `sagittal` (means over slices; their spread is over slices) and
-        `axial_30`, ... by position on the reference grid.
+        Values `axial`, `coronal`, `sagittal` (means over slices), `all_axes` (their mean),
+        `axial_30`, ... by position on the reference grid, and the kernel distances `kid_axial`,
+        ...; absent when a side has a single volume. The spread of each is its SD over half-samples
+        of people; absent, with a note, when a side has fewer than 20 people.
 
     Raises
     ------
@@ -189,27 +198,27 @@ def slice_frechet(
     made.add(generated)
     if made.shape != real.shape:
         raise MeasurementError(f"generated volumes {made.shape}, reference volumes {real.shape}")
-    values, spread = {}, {}
-    for axis in AXES:
-        distances = [
-            frechet_distance(made.features(axis, number), real.features(axis, number))
+    features = {
+        axis: [
+            (made.features(axis, number), real.features(axis, number))
             for number in range(len(positions))
         ]
-        values[axis] = statistics.fmean(distances)
-        if len(distances) > 1:
-            spread[axis] = statistics.stdev(distances)
-        for position, distance in zip(positions, distances, strict=True):
-            values[f"{axis}_{position}"] = distance
-    notes = []
-    if min(len(made.ids), len(real.ids)) <= extractor.dimension:
-        notes.append(
-            f"Fréchet distance: n does not exceed the {extractor.dimension} features of a slice, "
-            "so its value is biased upwards, more so the smaller n: compare rows of equal n only."
-        )
+        for axis in AXES
+    }
+    every_row = np.arange(len(made.ids)), np.arange(len(real.ids))
+    groups = {"generated": groups_of_people(made.ids), "reference": groups_of_people(real.ids)}
+    few = too_few_people(**groups)
     return Measurement(
         measure="frechet",
-        values=values,
-        spread=spread,
+        values=_distances(features, positions, *every_row),
+        spread={}
+        if few
+        else half_sample_spread(
+            functools.partial(_distances, features, positions),
+            *groups.values(),
+            repeats=half_sample_repeats,
+            seed=half_sample_seed,
+        ),
         n=counts(generated=made.ids, reference=real.ids),
         settings={
             **extractor.settings,
@@ -218,12 +227,51 @@ def slice_frechet(
             "slices_voxels": {axis: list(voxels) for axis, voxels in real.voxels.items()},
             "slice_orientation": "array axes as stored, right-anterior-superior",
             "average": "mean over the slices of an axis of the distance of each slice",
-            "spread_over": "slices of an axis",
+            "spread_over": SPREAD_OVER,
+            "half_sample_repeats": half_sample_repeats,
+            "half_sample_seed": half_sample_seed,
+            "fewest_people": FEWEST_PEOPLE,
             "covariance_divisor": "n - 1",
             "trace_term": "sum of singular values",
+            "kernel": KERNEL,
         },
-        notes=tuple(notes),
+        notes=tuple(_notes(made, real, few)),
     )
+
+
+def _distances(
+    features: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    positions: Sequence[int],
+    made_rows: np.ndarray,
+    real_rows: np.ndarray,
+) -> dict[str, float]:
+    """Both distances between some rows of either side: of each slice, and their axis means."""
+    distances: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"": frechet_distance}
+    if min(len(made_rows), len(real_rows)) > 1:
+        distances["kid_"] = kernel_distance
+    values = {}
+    for prefix, distance in distances.items():
+        for axis, pairs in features.items():
+            found = [distance(made[made_rows], real[real_rows]) for made, real in pairs]
+            values[f"{prefix}{axis}"] = statistics.fmean(found)
+            for position, value in zip(positions, found, strict=True):
+                values[f"{prefix}{axis}_{position}"] = value
+        values[f"{prefix}all_axes"] = statistics.fmean(values[f"{prefix}{axis}"] for axis in AXES)
+    return values
+
+
+def _notes(made: _Side, real: _Side, few: str) -> Iterable[str]:
+    """What a reader of the distances has to know."""
+    fewest, dimension = min(len(made.ids), len(real.ids)), made.extractor.dimension
+    if fewest <= dimension:
+        yield (
+            f"Fréchet distance: n does not exceed the {dimension} features of a slice, "
+            "so its value is biased upwards, more so the smaller n: compare rows of equal n only."
+        )
+    if fewest < 2:
+        yield "Kernel distance: not defined for a single volume on a side."
+    if few:
+        yield f"No half-sample SD of the Fréchet and kernel distance ({few})."
 
 
 class _Side:

@@ -79,6 +79,18 @@ class Measurement:
         return cls(**{**content, "notes": tuple(content.get("notes", ()))})
 
 
+def person(scan_id: str) -> str | None:
+    """The person a scan id names, or None when it names none.
+
+    Examples
+    --------
+    >>> person("sub-01_ses-1"), person("sample-00000")
+    ('sub-01', None)
+    """
+    entity = scan_id.split("_")[0]
+    return entity if entity.startswith("sub-") else None
+
+
 def people(scan_ids: Iterable[str]) -> int | None:
     """Number of people behind scan ids, or None when the ids do not name people.
 
@@ -89,8 +101,8 @@ def people(scan_ids: Iterable[str]) -> int | None:
     >>> people(["sample-00000"]) is None
     True
     """
-    entities = {scan_id.split("_")[0] for scan_id in scan_ids}
-    return len(entities) if all(entity.startswith("sub-") for entity in entities) else None
+    named = {person(scan_id) for scan_id in scan_ids}
+    return None if None in named else len(named)
 
 
 def counts(**sides: list[str]) -> dict[str, int]:

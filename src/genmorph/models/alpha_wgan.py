@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmorph.errors import ConfigError
-from genmorph.models.blocks import HEAD_WEIGHT_SPREAD, standard_normal
+from genmorph.models.blocks import HEAD_WEIGHT_SPREAD, pixel_distance, standard_normal
 from genmorph.models.interface import Progress
 from genmorph.models.options import AlphaWGANOptions
 
@@ -258,7 +258,8 @@ class AlphaWGAN(nn.Module):
         rebuilt, drawn = self._generate(codes), self._generate(random_codes)
         adversarial = self.options.adversarial_weight
         return {
-            "reconstruction": self.options.reconstruction_weight * (real - rebuilt).abs().mean(),
+            "reconstruction": self.options.reconstruction_weight
+            * pixel_distance(real, rebuilt, self.options.pixel_loss).mean(),
             "adversarial_codes": -adversarial * self.code_critic(codes).mean(),
             "adversarial_samples": -adversarial * self.critic(drawn).mean(),
             "adversarial_reconstructions": -adversarial * self.critic(rebuilt).mean(),

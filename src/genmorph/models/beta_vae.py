@@ -23,6 +23,7 @@ from genmorph.models.blocks import (
     check_grid,
     grid_sizes,
     kl_divergence,
+    pixel_distance,
     posterior_sample,
     reduce_voxels,
     standard_normal,
@@ -148,13 +149,15 @@ class BetaVAE(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            Scalars: reconstruction (L1), kl.
+            Scalars: reconstruction, kl.
         """
         mean, log_variance = self.encode(volumes)
         made = self.decode(posterior_sample(mean, log_variance, generators))
         beta = self.options.beta_at(progress.epoch, progress.epochs)
         return {
-            "reconstruction": reduce_voxels((volumes - made).abs(), self.options.reduction),
+            "reconstruction": reduce_voxels(
+                pixel_distance(volumes, made, self.options.pixel_loss), self.options.reduction
+            ),
             "kl": beta * kl_divergence(mean, log_variance).mean(),
         }
 

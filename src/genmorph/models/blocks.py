@@ -135,6 +135,12 @@ def posterior_sample(
     return mean + noise * torch.exp(0.5 * log_variance)
 
 
+def pixel_distance(one: Tensor, other: Tensor, kind: str) -> Tensor:
+    """Absolute (`l1`) or squared (`mse`) differences, voxel by voxel."""
+    difference = one - other
+    return difference.abs() if kind == "l1" else difference.square()
+
+
 def reduce_voxels(values: Tensor, reduction: str) -> Tensor:
     """Sum or mean over all but the batch, then the mean over the batch: `[n, ...]` to a scalar."""
     flat = values.flatten(1)

@@ -30,6 +30,7 @@ from genmorph.models.blocks import (
     check_grid,
     grid_sizes,
     kl_divergence,
+    pixel_distance,
     posterior_sample,
     reduce_voxels,
     resize,
@@ -392,9 +393,12 @@ class M3AE(nn.Module):
         def over_voxels(values: Tensor) -> Tensor:
             return reduce_voxels(values, options.reduction)
 
+        def distance(image: Tensor) -> Tensor:
+            return over_voxels(pixel_distance(volumes, image, options.pixel_loss))
+
         beta = options.beta_at(progress.epoch, progress.epochs)
         terms: dict[str, Any] = {
-            "reconstruction": over_voxels((volumes - levels[-1].image).abs()),
+            "reconstruction": distance(levels[-1].image),
             "kl": beta * kl_divergence(mean, log_variance).mean(),
         }
         for number, level in enumerate(levels):
@@ -405,8 +409,9 @@ class M3AE(nn.Module):
                 continue
             penalised = options.penalised_field
             field = level.displacement if penalised == "displacement" else level.velocity
+            weight = options.intermediate_weights[number]
+            terms[f"intermediate_{name}"] = weight * distance(level.image)
             for term, weights, values in (
-                ("intermediate", options.intermediate_weights, (volumes - level.image).abs()),
                 ("smoothness", options.smoothness_weights, squared_gradient(field)),
                 ("divergence", options.divergence_weights, divergence(field).square()),
                 ("magnitude", options.magnitude_weights, field.square().sum(1)),

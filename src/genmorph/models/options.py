@@ -57,6 +57,11 @@ class AutoencoderOptions(ModelOptions):
     beta_warmup_unit: Literal["epoch", "step"] = Field(
         "epoch", description="beta rises at the start of each epoch, or with each step"
     )
+    pixel_loss: Literal["l1", "mse"] = Field(
+        "l1",
+        description="distance of volumes in the loss (equations 2 and 3: l1, whose best single "
+        "image is a median; that of squared differences is the mean)",
+    )
     reduction: Literal["sum", "mean"] = Field(
         "sum", description="over voxels, in every term but KL, which is a sum over dimensions"
     )
@@ -211,7 +216,10 @@ class AlphaWGANOptions(ModelOptions):
     )
     code_normalisation: Literal["batch", "none"] = Field("batch", description="in the code critic")
     negative_slope: float = Field(0.2, ge=0, description="of the leaky rectifiers")
-    reconstruction_weight: float = Field(10.0, ge=0, description="of the mean absolute difference")
+    reconstruction_weight: float = Field(
+        10.0, ge=0, description="of the mean distance of reconstructions"
+    )
+    pixel_loss: Literal["l1", "mse"] = Field("l1", description="distance of reconstructions")
     adversarial_weight: float = Field(
         1.0, ge=0, description="of what the critics say in the loss of encoder and generator"
     )

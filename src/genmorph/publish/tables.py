@@ -4,145 +4,53 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genmorph.errors import MeasurementError
-from genmorph.files import atomic_path, read_json
-from genmorph.metrics.cells import NOT_AVAILABLE, printed
-
-CELL_COLUMNS = (
-    "row",
-    "column",
-    "source",
-    "printed",
-    "value",
-    "measurement",
-    "key",
-    "format",
-    "comparable",
+from genmorph.files import atomic_path
+from genmorph.metrics.cells import NOT_AVAILABLE
+from genmorph.publish.cells import (
+    CELL_COLUMNS,
+    Measured,
+    cells,
+    read_measurements,
+    read_trainings,
 )
+from genmorph.publish.shapes import Column, Row, Table
 
-
-@dataclass(frozen=True)
-class Column:
-    """One measure of a table.
-
-    Attributes
-    ----------
-    title : str
-        Its name; `{label}` takes the measurement's own label (FID, FD of another extractor).
-    measure, key : str
-        Measurement, and the value in it.
-    form : str
-        How a value prints.
-    reported : str or None
-        Column of `reported.csv`; None when the paper does not have it.
-    reported_title : str
-        What the paper calls it.
-    """
-
-    title: str
-    measure: str
-    key: str
-    form: str
-    reported: str | None = None
-    reported_title: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table.
-
-    Attributes
-    ----------
-    title : str
-    run : str
-        Model or trivial reference whose run is shown.
-    reported : str or None
-        Row of `reported.csv`.
-    """
-
-    title: str
-    run: str
-    reported: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Shape of a table.
-
-    Attributes
-    ----------
-    name : str
-        Name in `reported.csv`.
-    rows, columns
-    reported : Path
-        The paper's numbers: table, row, column, value, spread.
-    paper : dict
-        What the reported numbers were obtained with: compared with each measurement's settings.
-    yardstick : tuple of str, optional
-        Run and column title that a row must beat, lower being better, and the remark if not.
-    notes : tuple of str
-    """
-
-    name: str
-    rows: tuple[Row, ...]
-    columns: tuple[Column, ...]
-    reported: Path
-    paper: Mapping[str, Any]
-    yardstick: tuple[str, str, str] | None = None
-    notes: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A measurement of one run.
-
-    Attributes
-    ----------
-    path : str
-        File, relative to the results root.
-    run : str
-        Model or reference.
-    seed : int
-    content : dict
-        The measurement as its file states it.
-    """
-
-    path: str
-    run: str
-    seed: int
-    content: dict[str, Any]
-
-
-def read_measurements(files: Iterable[Path], root: Path) -> list[Measured]:
-    """Read measurement files and say which run each is of."""
-    measured = []
-    for file in sorted(files):
-        content = read_json(file)
-        source = content["settings"]["run"]
-        path = file.absolute().relative_to(root.absolute()).as_posix()
-        measured.append(Measured(path, source["model"], source["seed"], content))
-    return measured
+# what a study's room and the command need of tables stands here
+__all__ = ["Column", "Row", "Table", "read_measurements", "read_trainings", "write_table"]
 
 
 def write_table(
-    table: Table, measured: Sequence[Measured], parameters: Mapping[str, Any], out: Path
+    table: Table,
+    measured: Sequence[Measured],
+    trainings: Sequence[Measured],
+    parameters: Mapping[str, Any],
+    out: Path,
 ) -> None:
     """Write `out` (CSV) with its `.md`, `.tex` and `_cells.csv`.
+
+    Parameters
+    ----------
+    table : Table
+    measured, trainings : sequence of Measured
+        As `read_measurements` and `read_trainings` give them.
+    parameters : mapping
+        `scale`, `caption`, and `rows`: the runs, when the table does not name them.
+    out : Path
 
     Raises
     ------
     MeasurementError
         When two cells of a column were measured with different settings.
     """
-    cells = list(_cells(table, measured, parameters))
-    titles = list(dict.fromkeys(cell["column"] for cell in cells))
+    table = table.with_rows(parameters.get("rows"))
+    found = cells(table, measured, trainings, parameters)
+    titles = list(dict.fromkeys(cell["column"] for cell in found))
     lines = []
     for row in table.rows:
-        own = {cell["column"]: cell["printed"] for cell in cells if cell["row"] == row.title}
+        own = {cell["column"]: cell["printed"] for cell in found if cell["row"] == row.title}
         runs = [entry for entry in measured if entry.run == row.run]
         lines.append(
             {
@@ -155,122 +63,34 @@ def write_table(
         )
     header = ["row", *titles, "n", "remark", "data"]
     _write_csv(out, header, lines)
-    _write_csv(out.with_name(f"{out.stem}_cells.csv"), CELL_COLUMNS, cells)
-    notes = _notes(table, measured, parameters)
+    _write_csv(out.with_name(f"{out.stem}_cells.csv"), CELL_COLUMNS, found)
+    notes = _notes(table, measured, trainings, parameters)
     shown = [title for title in header if title != "data"]
     _write_text(out.with_suffix(".md"), _markdown(shown, lines, notes))
     _write_text(out.with_suffix(".tex"), _latex(shown, lines, notes))
 
 
-def _cells(
-    table: Table, measured: Sequence[Measured], parameters: Mapping[str, Any]
-) -> Iterable[dict[str, Any]]:
-    reported = _reported(table)
-    for column in table.columns:
-        of_column = [entry for entry in measured if entry.content["measure"] == column.measure]
-        _refuse_mixed_settings(column, of_column)
-        title = column.title.format(label=_label(of_column))
-        for row in table.rows:
-            if column.reported is not None:
-                yield _reported_cell(row, column, reported)
-            runs = [
-                entry
-                for entry in of_column
-                if entry.run == row.run and column.key in entry.content["values"]
-            ]
-            values = [entry.content["values"][column.key] for entry in runs]
-            yield {
-                "row": row.title,
-                "column": f"{title}, measured",
-                "source": "measured",
-                "printed": printed(values, column.form),
-                "value": " ".join(repr(value) for value in values),
-                "measurement": " ".join(entry.path for entry in runs),
-                "key": column.key if runs else "",
-                "format": column.form,
-                "comparable": _comparable(table, column, runs, parameters) if runs else "",
-            }
-
-
-def _reported_cell(row: Row, column: Column, reported: Mapping[Any, str]) -> dict[str, Any]:
-    value = reported.get((row.reported, column.reported))
-    return {
-        "row": row.title,
-        "column": f"{column.reported_title}, reported",
-        "source": "reported",
-        "printed": value or NOT_AVAILABLE,
-        "value": value or "",
-    }
-
-
-def _reported(table: Table) -> dict[tuple[str, str], str]:
-    with table.reported.open(newline="", encoding="utf-8") as stream:
-        return {
-            (line["row"], line["column"]): line["value"]
-            + (f" ± {line['spread']}" if line["spread"] else "")
-            for line in csv.DictReader(stream)
-            if line["table"] == table.name
-        }
-
-
-def _refuse_mixed_settings(column: Column, measured: Sequence[Measured]) -> None:
-    """Two numbers obtained with different settings never share a column."""
-    first = None
-    for entry in measured:
-        settings = {key: value for key, value in entry.content["settings"].items() if key != "run"}
-        if first is None:
-            first, first_path = settings, entry.path
-        elif settings != first:
-            differing = [key for key in settings if settings[key] != first.get(key)]
-            raise MeasurementError(
-                f"column '{column.title}': {entry.path} and {first_path} differ in "
-                f"{', '.join(differing) or 'their settings'}",
-                "remove the older of the two and run the workflow again",
-            )
-
-
-def _label(measured: Sequence[Measured]) -> str:
-    return measured[0].content["settings"].get("label", "") if measured else ""
-
-
-def _comparable(
-    table: Table, column: Column, runs: Sequence[Measured], parameters: Mapping[str, Any]
-) -> str:
-    """`yes`, or what differs from what the paper measured."""
-    if column.reported is None:
-        return "not reported"
-    settings = runs[0].content["settings"]
-    found = {
-        "data": settings.get("cohort"),
-        "scale": parameters["scale"],
-        "grid": "x".join(map(str, settings.get("grid", ()))),
-        "n": runs[0].content["n"].get("reference_scans"),
-        "extractor": settings.get("extractor"),
-    }
-    differing = [
-        f"{key} ({found[key]}, paper {value})"
-        for key, value in table.paper.items()
-        if found[key] is not None and found[key] != value
-    ]
-    return f"no: {'; '.join(differing)}" if differing else "yes"
-
-
 def _remark(table: Table, row: Row, measured: Sequence[Measured]) -> str:
-    if table.yardstick is None:
-        return ""
-    run, key, remark = table.yardstick
+    remarks = [
+        remark
+        for key, remark in table.best
+        if row.run == min(_means(measured, key).items(), key=lambda item: item[1])[0]
+    ]
+    if table.yardstick is not None:
+        run, key, remark = table.yardstick
+        means = _means(measured, key)
+        if row.run != run and {row.run, run} <= set(means) and means[row.run] >= means[run]:
+            remarks.append(remark)
+    return "; ".join(remarks)
 
-    def values(of: str) -> list[float]:
-        return [
-            entry.content["values"][key]
-            for entry in measured
-            if entry.run == of and key in entry.content["values"]
-        ]
 
-    own, bar = values(row.run), values(run)
-    if row.run == run or not own or not bar:
-        return ""
-    return remark if sum(own) / len(own) >= sum(bar) / len(bar) else ""
+def _means(measured: Sequence[Measured], key: str) -> dict[str, float]:
+    """Mean of a value over the seeds of each run that has it."""
+    values: dict[str, list[float]] = {}
+    for entry in measured:
+        if key in entry.content["values"]:
+            values.setdefault(entry.run, []).append(entry.content["values"][key])
+    return {run: sum(own) / len(own) for run, own in values.items()}
 
 
 def _counts(runs: Sequence[Measured]) -> str:
@@ -281,6 +101,8 @@ def _counts(runs: Sequence[Measured]) -> str:
         part = f"{entry.content['measure']} {side}"
         if "reference_scans" in counts:
             part += f" vs {counts['reference_scans']}"
+        if "reference_people" in counts:
+            part += f" ({counts['reference_people']} people)"
         if part not in parts:
             parts.append(part)
     return "; ".join(parts) or NOT_AVAILABLE
@@ -291,14 +113,38 @@ def _data(runs: Sequence[Measured]) -> str:
     return "; ".join(sorted(labels))
 
 
-def _notes(table: Table, measured: Sequence[Measured], parameters: Mapping[str, Any]) -> list[str]:
+def _notes(
+    table: Table,
+    measured: Sequence[Measured],
+    trainings: Sequence[Measured],
+    parameters: Mapping[str, Any],
+) -> list[str]:
     notes = [
         f"Data are {label}." for label in sorted({_data([entry]) for entry in measured} - {""})
     ]
     notes.append(f"Scale: {parameters['scale']}. {parameters['caption']}")
+    seeds = {entry.seed for entry in measured}
+    if len(seeds) > 1:
+        notes.append(f"Mean ± SD over {len(seeds)} seeds; a half-sample SD is a mean over them.")
     notes += table.notes
-    for entry in measured:
-        notes += [note for note in entry.content["notes"] if note not in notes]
+    if trainings:
+        notes.append(
+            "Seconds are the training's wall time, which differs from run to run; trivial "
+            "references are not trained."
+        )
+    return notes + _measurement_notes(table, measured)
+
+
+def _measurement_notes(table: Table, measured: Sequence[Measured]) -> list[str]:
+    """Notes of the measurements; one that not all rows of its measure share names its rows."""
+    notes = []
+    for note in dict.fromkeys(note for entry in measured for note in entry.content["notes"]):
+        having = [entry for entry in measured if note in entry.content["notes"]]
+        measures = {entry.content["measure"] for entry in having}
+        able = {entry.run for entry in measured if entry.content["measure"] in measures}
+        runs = {entry.run for entry in having}
+        titles = [row.title for row in table.rows if row.run in runs]
+        notes.append(note if runs == able else f"{note} Rows: {', '.join(titles)}.")
     return notes
 
 

@@ -7,14 +7,16 @@ lays the scale's and the user's values over it, and types the result through the
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from genmorph.config import Config, Scale, merge
 from genmorph.errors import ConfigError, did_you_mean
@@ -47,7 +49,24 @@ class TableSpec(Options):
     """A table and the measures its cells come from."""
 
     measures: tuple[str, ...]
+    rows: Literal["study", "tuning"] = Field(
+        "study", description="models and references, or the models that tuning tries"
+    )
     caption: str
+
+
+class Factors(Options):
+    """Options that tuning multiplies together."""
+
+    options: tuple[str, ...] = Field(min_length=1, description="numbers or lists of numbers")
+    by: tuple[PositiveFloat, ...] = Field(min_length=1, description="1 is the model as it is")
+
+
+class Tuning(Options):
+    """A search of hyperparameters on the validation scans: every combination of factors."""
+
+    model: str = Field(description="a key of `models`")
+    factors: dict[str, Factors]
 
 
 class Spec(Options):
@@ -64,9 +83,23 @@ class Spec(Options):
     )
     references: tuple[str, ...] = Field((), description="trivial references run beside the models")
     measures: dict[str, dict[str, Any]]
+    tuning: Tuning | None = None
     tables: dict[str, TableSpec]
     figures: dict[str, FigureSpec]
     scales: dict[Scale, ScaleSpec]
+
+    @model_validator(mode="after")
+    def _tuned_options_exist(self) -> Spec:
+        if self.tuning is None:
+            return self
+        if self.tuning.model not in self.models:
+            raise ValueError(f"tuning.model: {did_you_mean(self.tuning.model, self.models)}")
+        known = options_class(self.models[self.tuning.model]["architecture"]).model_fields
+        for name, axis in self.tuning.factors.items():
+            for option in axis.options:
+                if option not in known:
+                    raise ValueError(f"tuning.factors.{name}: {did_you_mean(option, known)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -85,6 +118,8 @@ class Study:
     samples : int or None
     models : dict
         `{model: parameters}` with `architecture`, `options` and `training` in full.
+    variants : dict
+        The same for the models that tuning tries, the untouched one among them.
     template_scan : str or None
     """
 
@@ -95,7 +130,13 @@ class Study:
     grid: tuple[int, int, int]
     samples: int | None
     models: dict[str, dict[str, Any]]
+    variants: dict[str, dict[str, Any]]
     template_scan: str | None
+
+    @property
+    def trained(self) -> dict[str, dict[str, Any]]:
+        """Models and variants."""
+        return {**self.models, **self.variants}
 
 
 def study_names() -> list[str]:
@@ -160,8 +201,30 @@ def resolve_study(name: str, config: Config) -> Study:
         grid=scale.grid,
         samples=scale.samples,
         models=models,
+        variants=_variants(spec.tuning, models),
         template_scan=roles.template_scan,
     )
+
+
+def _variants(
+    tuning: Tuning | None, models: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The models of a search, by name: `m3ae-beta_x0.5-gamma_x2`."""
+    if tuning is None:
+        return {}
+    variants = {}
+    axes = [[(name, factor) for factor in axis.by] for name, axis in tuning.factors.items()]
+    for chosen in itertools.product(*axes):
+        changed = [(name, factor) for name, factor in chosen if factor != 1]
+        parameters = copy.deepcopy(models[tuning.model])
+        for name, factor in changed:
+            for option in tuning.factors[name].options:
+                value = parameters["options"][option]
+                scaled = [factor * one for one in value] if isinstance(value, list) else None
+                parameters["options"][option] = factor * value if scaled is None else scaled
+        variant = "-".join([tuning.model, *(f"{name}_x{factor:g}" for name, factor in changed)])
+        variants[variant] = parameters
+    return variants
 
 
 def model_parameters(values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from genmorph.metrics.frechet import (
     slice_positions,
     slices,
 )
+from genmorph.metrics.half_samples import groups_of_people, half_sample_spread
+from genmorph.metrics.kid import kernel_distance
 
 
 def by_matrix_root(a, b):
@@ -158,10 +160,94 @@ def test_distance_of_each_slice_averaged_per_axis():
     assert found.values["coronal"] == pytest.approx(
         (found.values["coronal_1"] + found.values["coronal_3"]) / 2
     )
-    assert len(set(found.values.values())) == 9
+    axes = [found.values[axis] for axis in ("axial", "coronal", "sagittal")]
+    assert found.values["all_axes"] == pytest.approx(np.mean(axes))
+    assert len(set(found.values.values())) == 20
     assert found.n == {"generated_scans": 9, "reference_scans": 6, "reference_people": 6}
     assert found.settings["slices_voxels"]["coronal"] == [1, 3]
+    assert found.spread == {}
+    assert found.notes == (
+        "No half-sample SD of the Fréchet and kernel distance (generated 9 people or unnamed "
+        "volumes; reference 6 people or unnamed volumes; at least 20 are needed).",
+    )
+
+
+def test_the_kernel_distance_of_the_same_features_stands_beside_it():
+    real, made = volumes(6, 1, "sub-"), volumes(9, 2, "sample-")
+    extractor = Moments()
+    found = slice_frechet(made, real, extractor=extractor, **SETTING)
+
+    def features(side, voxel):
+        return Moments()(np.stack([volume[voxel] for _, volume in side]))
+
+    expected = [kernel_distance(features(made, at), features(real, at)) for at in (1, 3)]
+    assert found.values["kid_sagittal_3"] == pytest.approx(expected[1])
+    assert found.values["kid_sagittal"] == pytest.approx(sum(expected) / 2)
+    assert extractor.looked_at == (6 + 9) * 3 * 2  # each slice once, for both distances
+
+
+def test_a_single_volume_has_no_kernel_distance_and_says_so():
+    found = slice_frechet(
+        volumes(1, 1, "sample-"), volumes(6, 2, "sub-"), extractor=Moments(), **SETTING
+    )
+    assert not any(key.startswith("kid_") for key in found.values)
+    assert any("Kernel distance: not defined for a single volume" in note for note in found.notes)
+
+
+# -- its uncertainty -------------------------------------------------------------------------------
+
+
+def visits(n, seed, scans=2):
+    """Scans of n people."""
+    side = volumes(n * scans, seed, "")
+    return [
+        (f"sub-{number % n:02}_ses-{number // n}", volume)
+        for number, (_, volume) in enumerate(side)
+    ]
+
+
+def test_the_spread_is_over_half_samples_of_people():
+    real, made = visits(20, 1), volumes(22, 2, "sample-")
+    found = slice_frechet(made, real, extractor=Moments(), half_sample_repeats=4, **SETTING)
+    assert set(found.spread) == set(found.values)
+    assert all(spread > 0 for spread in found.spread.values())
+    assert found.settings["spread_over"] == "half-samples of people without replacement"
     assert found.notes == ()
+
+    def coronal(side, voxel):
+        return Moments()(np.stack([volume[:, voxel] for _, volume in side]))
+
+    pairs = [(coronal(made, voxel), coronal(real, voxel)) for voxel in (1, 3)]
+    expected = half_sample_spread(
+        lambda rows_a, rows_b: {
+            "mean": np.mean([frechet_distance(a[rows_a], b[rows_b]) for a, b in pairs])
+        },
+        groups_of_people([name for name, _ in made]),
+        groups_of_people([name for name, _ in real]),
+        repeats=4,
+        seed=0,
+    )
+    assert found.spread["coronal"] == pytest.approx(expected["mean"])
+
+
+def test_the_value_is_that_of_all_rows():
+    real, made = visits(20, 1), volumes(22, 2, "sample-")
+    few, many = (
+        slice_frechet(made, real, extractor=Moments(), half_sample_repeats=repeats, **SETTING)
+        for repeats in (2, 6)
+    )
+    assert few.values == many.values
+    assert few.spread != many.spread
+
+
+def test_a_repeated_image_has_a_spread_of_the_other_side_only():
+    volume = volumes(1, 3, "x")[0][1]
+    repeated = [(f"sample-{number}", volume) for number in range(20)]
+    setting = SETTING | {"half_sample_repeats": 3}
+    found = slice_frechet(repeated, repeated, extractor=Moments(), **setting)
+    assert found.spread["axial"] == found.values["axial"] == 0
+    found = slice_frechet(repeated, visits(20, 1), extractor=Moments(), **setting)
+    assert found.spread["axial"] > 0
 
 
 def test_few_scans_are_noted():

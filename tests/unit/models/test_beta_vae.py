@@ -37,6 +37,16 @@ def test_terms_of_the_loss_by_hand(volumes):
     torch.testing.assert_close(terms["kl"], 3.0 * kl_divergence(mean, log_variance).mean())
 
 
+def test_squared_differences_when_asked_for(volumes):
+    model = build("beta_vae", {**THIN, "pixel_loss": "mse", "reduction": "mean"}, SHAPE)
+    with torch.no_grad():
+        terms = model.losses(volumes, progress=LATE, generators=generators(3))
+        mean, log_variance = model.encode(volumes)
+        noise = torch.stack([torch.randn(6, generator=one) for one in generators(3)])
+        made = model.decode(mean + noise * log_variance.exp().sqrt())
+    torch.testing.assert_close(terms["reconstruction"], (volumes - made).square().mean())
+
+
 def test_beta_is_the_papers_and_is_not_warmed_up():
     model = build("beta_vae", THIN, SHAPE)
     assert model.scheduled(Progress(0, 0.0, 30.0)) == {"beta": 3.0}

@@ -268,6 +268,10 @@ def test_options_change_what_they_name(template):
     assert velocity["reconstruction"] == default["reconstruction"]
     assert terms(progress=Progress(0, 0.0, 10.0))["kl"] == 0
     assert terms(beta=3.0)["kl"] == pytest.approx(float(default["kl"]) / 2)
+    squared = terms(pixel_loss="mse")  # all differences are below 1 here
+    for term in ("reconstruction", "intermediate_1", "intermediate_3"):
+        assert squared[term] < default[term]
+    assert squared["intensity_2"] == default["intensity_2"]
 
 
 def test_a_sample_depends_on_its_own_generator_alone(model):

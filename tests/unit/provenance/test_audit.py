@@ -16,9 +16,10 @@ from genmorph.provenance.audit import Audit, publication
 from genmorph.provenance.record import recording
 
 CELLS = (
-    "row,column,source,printed,value,measurement,key,format,comparable\n"
-    'M3AE,"L2, reported",reported,0.047,,,,,\n'
-    'M3AE,"L2, measured",measured,0.05,0.0512,runs/m.json,l2,.2f,no\n'
+    "row,column,source,printed,value,spread,spread_over,measurement,key,format,reported,"
+    "comparable,difference\n"
+    'M3AE,"L2, reported",reported,0.047,0.047,,,,,,,,\n'
+    'M3AE,"L2, measured",measured,0.05,0.0512,,,runs/m.json,values.l2,.2f,0.047,no,\n'
 )
 CLEAN = {"commit": "c0ffee", "dirty": False, "changed": []}
 
@@ -142,6 +143,27 @@ def test_an_edited_cell_is_recomputed_from_its_measurement(chain):
         entry["sha256"] = sha256_file(chain / entry["path"])
     write_json(record, content)
     assert {code for code, _ in failed(chain)} == {"cells"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("0.0512,,,runs", "0.0512,0.01,seeds,runs", "spread none, cell 0.01"),
+        ("0.047,no,", "0.047,no,0.0042", "difference none, cell 0.0042"),
+        ("0.0512,,", "0.0513,,", "value 0.0512, cell 0.0513"),
+    ],
+)
+def test_what_a_cell_says_beside_its_text_is_recomputed_too(chain, before, after, named):
+    cells = chain / "tables/t_cells.csv"
+    text = cells.read_text()
+    assert before in text
+    cells.write_text(text.replace(before, after))
+    (finding,) = [
+        finding
+        for finding in run(chain).findings
+        if (finding.code, finding.status) == ("cells", "fail")
+    ]
+    assert named in finding.message
 
 
 def test_an_input_that_was_written_anew_is_found(chain):

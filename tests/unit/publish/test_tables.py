@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
 from genmorph.errors import MeasurementError
 from genmorph.metrics.cells import printed
-from genmorph.publish.tables import Column, Row, Table, read_measurements, write_table
+from genmorph.publish.tables import (
+    Column,
+    Row,
+    Table,
+    read_measurements,
+    read_trainings,
+    write_table,
+)
 
 LABEL = "simulated: no ranking may be read from it"
 PARAMETERS = {"scale": "demo", "caption": "A caption."}
@@ -25,12 +33,22 @@ def table(tmp_path):
         name="t",
         rows=(Row("A", "a", "a"), Row("B & co", "b"), Row("mean", "mean")),
         columns=(
-            Column("{label} axial", "frechet", "axial", ".1f", "fid", "FID axial"),
+            Column(
+                "{label} axial",
+                "frechet",
+                "axial",
+                ".1f",
+                "fid",
+                "FID axial",
+                paper={"extractor": "inception-fid"},
+            ),
+            Column("{label} axial, half-sample SD", "frechet", "axial", ".1f", part="spread"),
+            Column("kernel distance ({extractor})", "frechet", "kid_axial", ".4f"),
             Column("L2", "reconstruction", "l2", ".3f", "l2", "L2"),
             Column("L2 in brain", "reconstruction", "l2_brain", ".3f"),
         ),
         reported=reported,
-        paper={"data": "ADNI", "scale": "paper", "extractor": "inception-fid"},
+        paper={"data": "adni", "scale": "paper", "grid": "4x4x4", "n": 6},
         yardstick=("mean", "l2", "no better than the mean"),
     )
 
@@ -39,19 +57,25 @@ def table(tmp_path):
 def measure(tmp_path):
     files = []
 
-    def write(run, name, values, seed=0, **settings):
+    def write(run, name, values, seed=0, spread=None, n=6, notes=(), **settings):
         run_folder = tmp_path / "runs" / run / f"seed-{seed}"
         run_folder.mkdir(parents=True, exist_ok=True)
-        settings = {"run": {"model": run, "seed": seed}, "cohort": "simulated"} | settings
+        settings = {
+            "run": {"model": run, "seed": seed},
+            "data": "simulated",
+            "grid": [4, 4, 4],
+            "spread_over": "halves",
+        } | settings
         if name == "frechet":
-            settings |= {"label": "FD (Net)", "extractor": "net"}
+            settings = {"label": "FD (Net)", "extractor": "net", "feature_dimension": 3} | settings
         content = {
             "measure": name,
             "values": values,
+            "spread": spread or {},
             "settings": settings,
-            "n": {"generated_scans": 4, "reference_scans": 6},
+            "n": {"generated_scans": 4, "reference_scans": n},
             "data_label": LABEL,
-            "notes": ["n < feature dimension"] if name == "frechet" else [],
+            "notes": list(notes),
         }
         file = run_folder / f"{name}.json"
         file.write_text(json.dumps(content))
@@ -61,9 +85,41 @@ def measure(tmp_path):
     return write
 
 
-def written(table, measure, tmp_path):
+@pytest.fixture
+def train(tmp_path):
+    files = []
+
+    def write(run, seed=0, **content):
+        file = tmp_path / "runs" / run / f"seed-{seed}" / "training.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            json.dumps(
+                {
+                    "run": {"model": run, "seed": seed},
+                    "parameters": 1471641,
+                    "steps": 150,
+                    "volumes_seen": 300,
+                    "device": "cpu",
+                    "seconds": 44.668,
+                }
+                | content
+            )
+        )
+        files.append(file)
+
+    write.files = files
+    return write
+
+
+def written(table, measure, tmp_path, trainings=(), **parameters):
     out = tmp_path / "tables" / "t.csv"
-    write_table(table, read_measurements(measure.files, tmp_path), PARAMETERS, out)
+    write_table(
+        table,
+        read_measurements(measure.files, tmp_path),
+        read_trainings(trainings, tmp_path),
+        PARAMETERS | parameters,
+        out,
+    )
     with out.open(newline="") as stream:
         rows = {line["row"]: line for line in csv.DictReader(stream)}
     with out.with_name("t_cells.csv").open(newline="") as stream:
@@ -88,10 +144,138 @@ def test_a_cell_says_where_it_comes_from_and_what_differs(table, measure, tmp_pa
     _, cells, _ = written(table, measure, tmp_path)
     cell = cells["A", "FD (Net) axial, measured"]
     assert cell["measurement"] == "runs/a/seed-0/frechet.json"
-    assert (cell["key"], cell["format"], cell["value"]) == ("axial", ".1f", "91.26")
+    assert (cell["key"], cell["format"], cell["value"]) == ("values.axial", ".1f", "91.26")
     assert cell["comparable"].startswith("no: ")
-    for word in ("data (simulated, paper ADNI)", "scale (demo", "extractor (net"):
+    for word in ("data (simulated, paper adni)", "scale (demo", "extractor (net"):
         assert word in cell["comparable"]
+    assert cell["difference"] == ""
+
+
+PAPERS = {"data": "adni", "extractor": "inception-fid"}
+
+
+def test_a_difference_is_computed_where_nothing_differs(table, measure, tmp_path):
+    measure("a", "frechet", {"axial": 91.0}, seed=0, **PAPERS)
+    measure("a", "frechet", {"axial": 93.0}, seed=1, **PAPERS)
+    _, cells, _ = written(table, measure, tmp_path, scale="paper")
+    cell = cells["A", "FD (Net) axial, measured"]
+    assert (cell["comparable"], cell["reported"]) == ("yes", "82.2")
+    assert float(cell["difference"]) == pytest.approx(92.0 - 82.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": "bids"}, "no: data (bids, paper adni)"),
+        ({"extractor": "net"}, "no: extractor (net, paper inception-fid)"),
+        ({"grid": [2, 2, 2]}, "no: grid (2x2x2, paper 4x4x4)"),
+        ({"grid": []}, "no: grid (not known, paper 4x4x4)"),
+        ({"n": 5}, "no: n (5, paper 6)"),
+        ({"n": 5, "data": "bids"}, "no: data (bids, paper adni); n (5, paper 6)"),
+    ],
+)
+def test_everything_that_differs_is_listed_and_no_difference_computed(
+    table, measure, tmp_path, change, said
+):
+    measure("a", "frechet", {"axial": 91.0}, **(PAPERS | change))
+    _, cells, _ = written(table, measure, tmp_path, scale="paper")
+    cell = cells["A", "FD (Net) axial, measured"]
+    assert (cell["comparable"], cell["difference"]) == (said, "")
+
+
+def test_a_seed_with_another_n_is_not_comparable(table, measure, tmp_path):
+    measure("a", "frechet", {"axial": 91.0}, seed=0, n=6, **PAPERS)
+    measure("a", "frechet", {"axial": 93.0}, seed=1, n=7, **PAPERS)
+    _, cells, _ = written(table, measure, tmp_path, scale="paper")
+    assert cells["A", "FD (Net) axial, measured"]["comparable"] == "no: n (6 / 7, paper 6)"
+
+
+def test_a_row_without_a_reported_number_has_nothing_to_compare(table, measure, tmp_path):
+    measure("b", "frechet", {"axial": 91.0}, **PAPERS)
+    _, cells, _ = written(table, measure, tmp_path, scale="paper")
+    cell = cells["B & co", "FD (Net) axial, measured"]
+    assert (cell["comparable"], cell["difference"]) == ("not reported", "")
+
+
+# -- uncertainty -----------------------------------------------------------------------------------
+
+
+def test_half_sample_sd_has_a_column_of_its_own(table, measure, tmp_path):
+    measure("a", "frechet", {"axial": 91.26}, spread={"axial": 2.04})
+    measure("b", "frechet", {"axial": 80.0}, notes=["Too few people."])
+    rows, cells, out = written(table, measure, tmp_path)
+    assert rows["A"]["FD (Net) axial, measured"] == "91.3"
+    assert rows["A"]["FD (Net) axial, half-sample SD, measured"] == "2.0"
+    assert rows["B & co"]["FD (Net) axial, half-sample SD, measured"] == "n/a"
+    assert "- Too few people. Rows: B & co." in out.with_suffix(".md").read_text()
+    cell = cells["A", "FD (Net) axial, measured"]
+    assert (cell["spread"], cell["spread_over"]) == ("2.04", "halves")
+    assert cells["A", "FD (Net) axial, half-sample SD, measured"]["key"] == "spread.axial"
+
+
+def test_two_kinds_of_spread_never_stand_in_one_cell(table, measure, tmp_path):
+    measure("a", "frechet", {"axial": 80.0}, seed=0, spread={"axial": 2.0})
+    measure("a", "frechet", {"axial": 82.0}, seed=1, spread={"axial": 3.0})
+    rows, cells, out = written(table, measure, tmp_path)
+    assert rows["A"]["FD (Net) axial, measured"] == "81.0 ± 1.4"
+    assert rows["A"]["FD (Net) axial, half-sample SD, measured"] == "2.5"
+    assert cells["A", "FD (Net) axial, measured"]["spread_over"] == "seeds"
+    assert "Mean ± SD over 2 seeds" in out.with_suffix(".md").read_text()
+
+
+def test_the_kernel_distance_is_named_after_its_features(table, measure, tmp_path):
+    measure("a", "frechet", {"axial": 91.0, "kid_axial": -0.00004})
+    rows, _, _ = written(table, measure, tmp_path)
+    assert rows["A"]["kernel distance (net), measured"] == "-0.0000"
+
+
+@pytest.mark.parametrize(("dimension", "biased"), [(3, False), (4, True), (6, True)])
+def test_the_label_says_when_the_value_is_biased_by_n(table, measure, tmp_path, dimension, biased):
+    """Four generated volumes against six; also when only one row of the column is biased."""
+    measure("a", "frechet", {"axial": 91.0}, n=6, feature_dimension=dimension)
+    rows, _, out = written(table, measure, tmp_path)
+    title = "FD (Net) [biased by n: compare at equal n] axial, measured"
+    assert (title in rows["A"]) == biased
+    assert ("biased by n" in out.with_suffix(".tex").read_text()) == biased
+
+
+def test_rows_of_different_n_share_a_column(table, measure, tmp_path):
+    measure("a", "frechet", {"axial": 91.0}, n=6)
+    measure("b", "frechet", {"axial": 80.0}, n=2)
+    rows, _, _ = written(table, measure, tmp_path)
+    title = "FD (Net) [biased by n: compare at equal n] axial, measured"
+    assert (rows["A"][title], rows["B & co"][title]) == ("91.0", "80.0")
+
+
+# -- what a training took --------------------------------------------------------------------------
+
+
+def test_each_row_states_what_its_training_took(table, measure, train, tmp_path):
+    train("a", seed=0)
+    train("a", seed=1, seconds=50.0, device="cuda (a GPU)")
+    train("b")
+    measure("mean", "reconstruction", {"l2": 0.05})
+    rows, cells, _ = written(table, measure, tmp_path, train.files)
+    facts = ("parameters", "steps", "volumes seen", "seconds", "device")
+    assert [rows["A"][fact] for fact in facts] == [
+        "1471641",
+        "150",
+        "300",
+        "47 ± 4",
+        "cpu / cuda (a GPU)",
+    ]
+    assert [rows["B & co"][fact] for fact in facts[-2:]] == ["45", "cpu"]
+    assert {rows["mean"][fact] for fact in facts} == {"n/a"}
+    cell = cells["B & co", "steps"]
+    assert cell["measurement"] == "runs/b/seed-0/training.json"
+    assert (cell["source"], cell["key"]) == ("training", "steps")
+
+
+def test_a_training_that_does_not_name_its_run_is_an_error(table, measure, tmp_path):
+    file = tmp_path / "training.json"
+    file.write_text('{"steps": 3}')
+    with pytest.raises(MeasurementError, match=r"training.json: does not say which run"):
+        written(table, measure, tmp_path, [file])
 
 
 def test_cells_over_seeds_are_mean_and_sd(table, measure, tmp_path):
@@ -113,8 +297,19 @@ def test_a_row_that_does_not_beat_the_mean_says_so(table, measure, tmp_path):
     assert remarks == {"A": "", "B & co": "no better than the mean", "mean": ""}
 
 
+def test_a_search_has_a_row_a_run_and_marks_the_best(table, measure, tmp_path):
+    for run, l2, axial in (("a", 0.04, 3.0), ("a-beta_x2", 0.03, 5.0)):
+        measure(run, "reconstruction", {"l2": l2})
+        measure(run, "frechet", {"axial": axial})
+    search = replace(
+        table, rows=(), yardstick=None, best=(("axial", "least distance"), ("l2", "least L2"))
+    )
+    rows, _, _ = written(search, measure, tmp_path, rows=["a", "a-beta_x2"])
+    assert [row["remark"] for row in rows.values()] == ["least distance", "least L2"]
+
+
 def test_what_must_be_said_of_the_data_is_in_every_form(table, measure, tmp_path):
-    measure("a", "frechet", {"axial": 91.26})
+    measure("a", "frechet", {"axial": 91.26}, notes=["n < feature dimension"])
     rows, _, out = written(table, measure, tmp_path)
     assert rows["A"]["data"] == LABEL
     for suffix in (".md", ".tex"):

@@ -17,7 +17,7 @@ import yaml
 
 from genmorph.errors import AuditError, GenmorphError
 from genmorph.files import folder_hashes, read_json, sha256_file
-from genmorph.metrics.cells import printed
+from genmorph.metrics.cells import measured_cell
 from genmorph.provenance.audit.findings import CHECKS, PUBLICATION, Finding, Report, verdict
 from genmorph.provenance.audit.identifiers import check_identifiers
 from genmorph.provenance.audit.orphans import abandoned_records, check_orphans
@@ -288,24 +288,26 @@ class Audit:
                 yield Finding(
                     "cells", "fail", subject, f"table prints {in_table}, cell {cell['printed']}"
                 )
-            elif cell["source"] == "measured":
+            elif cell["source"] != "reported":
                 yield self._recompute(cell, subject)
 
     def _recompute(self, cell: Mapping[str, str], subject: str) -> Finding:
         try:
-            values = [
-                read_json(self.root / path)["values"][cell["key"]]
-                for path in cell["measurement"].split()
-            ]
-        except (GenmorphError, KeyError, TypeError) as error:
+            expected = measured_cell(
+                [read_json(self.root / path) for path in cell["measurement"].split()],
+                cell["key"],
+                cell["format"],
+                reported=cell["reported"],
+                comparable=cell["comparable"],
+            )
+        except (GenmorphError, KeyError, TypeError, ValueError) as error:
             return Finding("cells", "fail", subject, f"its measurement cannot be read: {error}")
-        expected = printed(values, cell["format"])
-        return verdict(
-            "cells",
-            expected == cell["printed"],
-            subject,
-            f"measured {expected}, printed {cell['printed']}",
-        )
+        differing = [
+            f"measured {key} {value or 'none'}, cell {cell[key] or 'none'}"
+            for key, value in expected.items()
+            if cell[key] != value
+        ]
+        return verdict("cells", not differing, subject, "; ".join(differing))
 
 
 def _cells_of(table: Path) -> list[dict[str, str]]:

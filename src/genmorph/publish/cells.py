@@ -1,0 +1,238 @@
+"""The cells of a table: reported, measured, and what each training took."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genmorph.errors import MeasurementError
+from genmorph.files import read_json
+from genmorph.metrics.cells import AS_STATED, COMPARABLE, NOT_AVAILABLE, measured_cell
+from genmorph.publish.shapes import Column, Row, Table
+
+CELL_COLUMNS = (
+    "row",
+    "column",
+    "source",
+    "printed",
+    "value",
+    "spread",
+    "spread_over",
+    "measurement",
+    "key",
+    "format",
+    "reported",
+    "comparable",
+    "difference",
+)
+# title, key of the training's summary, format
+TRAINING_COLUMNS = (
+    ("parameters", "parameters", AS_STATED),
+    ("steps", "steps", AS_STATED),
+    ("volumes seen", "volumes_seen", AS_STATED),
+    ("seconds", "seconds", ".0f"),
+    ("device", "device", AS_STATED),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement of one run, or the summary of its training.
+
+    Attributes
+    ----------
+    path : str
+        File, relative to the results root.
+    run : str
+        Model or reference.
+    seed : int
+    content : dict
+        The measurement or the summary as its file states it.
+    """
+
+    path: str
+    run: str
+    seed: int
+    content: dict[str, Any]
+
+
+def read_measurements(files: Iterable[Path], root: Path) -> list[Measured]:
+    """Read measurement files and say which run each is of."""
+    contents = ((file, read_json(file)) for file in sorted(files))
+    return [_of_run(file, root, content, content["settings"]) for file, content in contents]
+
+
+def read_trainings(files: Iterable[Path], root: Path) -> list[Measured]:
+    """Read summaries of trainings and say which run each is of.
+
+    Raises
+    ------
+    MeasurementError
+        When one does not name its run.
+    """
+    contents = ((file, read_json(file)) for file in sorted(files))
+    return [_of_run(file, root, content, content) for file, content in contents]
+
+
+def _of_run(file: Path, root: Path, content: dict[str, Any], holder: Mapping[str, Any]) -> Measured:
+    if "run" not in holder:
+        raise MeasurementError(
+            f"{file}: does not say which run it is of",
+            "it was written by an older version: remove it and run the workflow again",
+        )
+    path = file.absolute().relative_to(root.absolute()).as_posix()
+    return Measured(path, holder["run"]["model"], holder["run"]["seed"], content)
+
+
+def cells(
+    table: Table,
+    measured: Sequence[Measured],
+    trainings: Sequence[Measured],
+    parameters: Mapping[str, Any],
+) -> list[dict[str, str]]:
+    """Every cell of a table in long form, with the keys `CELL_COLUMNS`.
+
+    Raises
+    ------
+    MeasurementError
+        When two cells of a column were measured with different settings.
+    """
+    found: list[dict[str, str]] = []
+    reported = _reported(table)
+    for column in table.columns:
+        of_column = [entry for entry in measured if entry.content["measure"] == column.measure]
+        _refuse_mixed_settings(column, of_column)
+        title = column.title.format(**_labels(of_column))
+        for row in table.rows:
+            number, spread = reported.get((row.reported, column.reported), ("", ""))
+            if column.reported is not None:
+                found.append(_reported_cell(row, column, number, spread))
+            runs = [
+                entry
+                for entry in of_column
+                if entry.run == row.run and column.key in entry.content.get(column.part, {})
+            ]
+            comparable = comparability(table, column, runs, number, parameters) if runs else ""
+            place = {"row": row.title, "column": f"{title}, measured", "source": "measured"}
+            key = f"{column.part}.{column.key}"
+            found.append(place | _from_files(runs, key, column.form, number, comparable))
+    return found + list(_training_cells(table, trainings))
+
+
+def _training_cells(table: Table, trainings: Sequence[Measured]) -> Iterable[dict[str, str]]:
+    for title, key, form in TRAINING_COLUMNS:
+        for row in table.rows:
+            runs = [entry for entry in trainings if entry.run == row.run]
+            place = {"row": row.title, "column": title, "source": "training"}
+            yield place | _from_files(runs, key, form)
+
+
+def _from_files(
+    runs: Sequence[Measured], key: str, form: str, reported: str = "", comparable: str = ""
+) -> dict[str, str]:
+    """What a cell says, and where its values stand, so that an audit can compute it again."""
+    contents = [entry.content for entry in runs]
+    return {
+        "measurement": " ".join(entry.path for entry in runs),
+        "key": key if runs else "",
+        "format": form,
+        "reported": reported,
+        "comparable": comparable,
+        **measured_cell(contents, key, form, reported=reported, comparable=comparable),
+    }
+
+
+def _reported_cell(row: Row, column: Column, number: str, spread: str) -> dict[str, str]:
+    text = f"{number} ± {spread}" if spread else number
+    return {
+        "row": row.title,
+        "column": f"{column.reported_title}, reported",
+        "source": "reported",
+        "printed": text or NOT_AVAILABLE,
+        "value": number,
+        "spread": spread,
+    }
+
+
+def _reported(table: Table) -> dict[tuple[str | None, str | None], tuple[str, str]]:
+    """Number and spread of each reported cell, as the paper prints them."""
+    with table.reported.open(newline="", encoding="utf-8") as stream:
+        return {
+            (line["row"], line["column"]): (line["value"], line["spread"])
+            for line in csv.DictReader(stream)
+            if line["table"] == table.name
+        }
+
+
+def _refuse_mixed_settings(column: Column, measured: Sequence[Measured]) -> None:
+    """Two numbers obtained with different settings never share a column."""
+    first = None
+    for entry in measured:
+        settings = {key: value for key, value in entry.content["settings"].items() if key != "run"}
+        if first is None:
+            first, first_path = settings, entry.path
+        elif settings != first:
+            differing = [key for key in settings if settings[key] != first.get(key)]
+            raise MeasurementError(
+                f"column '{column.title}': {entry.path} and {first_path} differ in "
+                f"{', '.join(differing) or 'their settings'}",
+                "remove the older of the two and run the workflow again",
+            )
+
+
+def _labels(measured: Sequence[Measured]) -> dict[str, str]:
+    """What a column's title takes from its measurements.
+
+    The label says when n does not exceed the number of features d in a row of the column: such a
+    Fréchet distance is biased by n.
+    """
+    if not measured:
+        return {"label": "Fréchet distance", "extractor": "features"}
+    settings = measured[0].content["settings"]
+    label = settings.get("label", "")
+    fewest = min(
+        (
+            count
+            for entry in measured
+            for side, count in entry.content["n"].items()
+            if side in ("generated_scans", "reference_scans")
+        ),
+        default=0,
+    )
+    if fewest <= settings.get("feature_dimension", -1):
+        label += " [biased by n: compare at equal n]"
+    return {"label": label, "extractor": settings.get("extractor", "")}
+
+
+def comparability(
+    table: Table,
+    column: Column,
+    runs: Sequence[Measured],
+    reported: str,
+    parameters: Mapping[str, Any],
+) -> str:
+    """`yes`, or everything that differs from what the paper measured."""
+    if not reported:
+        return "not reported"
+    settings = runs[0].content["settings"]
+    found = {
+        **settings,
+        "scale": parameters["scale"],
+        "grid": "x".join(map(str, settings.get("grid", ()))) or None,
+        "n": _one_or_all(entry.content["n"].get("reference_scans") for entry in runs),
+    }
+    differing = [
+        f"{key} ({'not known' if found.get(key) is None else found[key]}, paper {value})"
+        for key, value in {**table.paper, **column.paper}.items()
+        if found.get(key) != value
+    ]
+    return f"no: {'; '.join(differing)}" if differing else COMPARABLE
+
+
+def _one_or_all(values: Iterable[Any]) -> Any:
+    """The value that all runs have, or each of them as text."""
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else " / ".join(map(str, distinct))

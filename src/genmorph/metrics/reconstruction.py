@@ -12,7 +12,7 @@ from genmorph.errors import MeasurementError
 from genmorph.metrics.measurement import Measurement, counts
 from genmorph.metrics.ssim import ssim_map, window_settings
 
-# P1 does not state the range; the L2 and PSNR of its table 1 agree on 1.5 in all three rows:
+# P1 does not state the range; the L2 and PSNR of its table 1 imply about 1.5 in all three rows:
 # PSNR + 10 log10(L2) = 20 log10(range)
 PAPER_DATA_RANGE = 1.5
 MEASURES = ("l1", "l2", "psnr", "ssim")

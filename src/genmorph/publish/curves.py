@@ -41,10 +41,11 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5
 DASHES = ("-", (0, (4, 1.2)), (0, (1, 1)))  # once the colours are used up
 
 PANEL_HEIGHT_MM, ROW_GAP_MM, COLUMN_GAP_MM = 36.0, 9.0, 11.0
-LEFT_MM, RIGHT_MM, TOP_MM = 16.0, 2.0, 6.0
+LEFT_MM, RIGHT_MM, TOP_MM = 16.0, 2.0, 9.5
 GREATEST_PANEL_MM = 70.0
 LEGEND_ENTRY_MM = 36.0
 LEGEND_LINE_MM = 3.6
+LOGARITHMIC_FROM = 10.0  # times the least value
 
 
 def read_training_metrics(path: Path | str) -> dict[str, np.ndarray]:
@@ -159,7 +160,7 @@ def draw_training_curves(tables: Mapping[str, Table], *, footer: str = "") -> Fi
             _line(parts, table, values, **looks[term])
         for axes, shown in ((loss, _columns(table, name)), (parts, list(terms[model].values()))):
             _scale(axes, shown)
-        loss.set_title(f"{model}: {name}", size=TITLE_POINTS, color=INK)
+        loss.set_title(f"{model}\n{name}", size=TITLE_POINTS, color=INK)
         parts.set_xlabel("volumes seen", size=SMALL_POINTS + 1, color=INK)
         if column == 0:
             loss.set_ylabel("loss", size=SMALL_POINTS + 1, labelpad=2)
@@ -220,7 +221,7 @@ def _loss(axes: Axes, table: Table, name: str) -> None:
     if VALIDATION + name in table:
         validation = table[VALIDATION + name]
         _line(axes, table, validation, label="validation", color=COLOURS[1])
-    axes.legend(loc="upper right", **_LEGEND)
+    axes.legend(loc="best", **_LEGEND)
 
 
 def _line(axes: Axes, table: Table, values: np.ndarray, **look: object) -> None:
@@ -230,7 +231,10 @@ def _line(axes: Axes, table: Table, values: np.ndarray, **look: object) -> None:
 
 
 def _scale(axes: Axes, shown: Sequence[np.ndarray]) -> None:
-    """Logarithmic where all values are positive (zeros are left out), else linear near zero."""
+    """Logarithmic where values, all positive, span powers of ten; else linear, near zero at least.
+
+    Zeros are left out of a logarithmic scale.
+    """
     values = np.concatenate(shown) if shown else np.zeros(1)
     values = values[np.isfinite(values)]
     if (values < 0).any():
@@ -238,6 +242,6 @@ def _scale(axes: Axes, shown: Sequence[np.ndarray]) -> None:
         usual = float(np.median(np.abs(values))) or 1.0
         axes.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(usual)))
         axes.axhline(0.0, linewidth=0.4, color=QUIET, zorder=0)
-    elif (values > 0).any():
+    elif (values > 0).any() and values.max() >= LOGARITHMIC_FROM * values[values > 0].min():
         axes.set_yscale("log", nonpositive="mask")
     axes.margins(x=0.03, y=0.08)

@@ -84,7 +84,7 @@ def test_a_column_a_model_and_scales_that_fit():
     signed = table(total=[-1, 0, 3], generator_real=[-4, 1, 2])
     figure = draw_training_curves({"vae": positive, "gan": signed}, footer="small print")
     above, below, gan_above, gan_below = figure.axes
-    assert (above.get_title(), gan_above.get_title()) == ("vae: total", "gan: total")
+    assert (above.get_title(), gan_above.get_title()) == ("vae\ntotal", "gan\ntotal")
     assert above.get_yscale() == below.get_yscale() == "log"
     assert gan_above.get_yscale() == gan_below.get_yscale() == "symlog"
     training, validation = above.lines

@@ -23,7 +23,7 @@ from genmorph.models.blocks import HEAD_WEIGHT_SPREAD, pixel_distance, standard_
 from genmorph.models.interface import Progress
 from genmorph.models.options import AlphaWGANOptions
 
-LARGEST_TANGENT = 0.999  # where the mean image is put before the tangent; 1 has no finite place
+LARGEST_TANGENT = 0.9999  # where the mean image is put before the tangent; 1 has no finite place
 
 
 def convolved_sizes(shape: Sequence[int], layers: int) -> list[tuple[int, int, int]]:

@@ -117,6 +117,11 @@ class M3AEOptions(AutoencoderOptions):
     latent_size: int = Field(
         512, ge=2, multiple_of=2, description="dimensions of z; each decoder is given one half"
     )
+    template: Literal["scan", "training_mean"] = Field(
+        "scan",
+        description="what is transformed: one training scan (P1), or the mean of all, which is "
+        "nearer to people whom no training scan is like",
+    )
     encoder_input: Literal["volume", "difference_from_template"] = Field(
         "volume", description="what the encoder sees; the difference lacks what all scans share"
     )
@@ -148,6 +153,11 @@ class M3AEOptions(AutoencoderOptions):
     magnitude_weights: ThreeWeights = Field(
         (0.6, 1.2, 1.2), description="γ5: squared length of the fields of levels 1-3"
     )
+
+    @property
+    def starts_from_mean(self) -> bool:
+        """Whether the template is the mean image of the training scans."""
+        return self.template == "training_mean"
 
     @model_validator(mode="before")
     @classmethod
@@ -194,8 +204,9 @@ class AlphaWGANOptions(ModelOptions):
     P1 trained the authors' released code. From it: layers, widths, 1000 latent numbers, weight 10
     of L1 and of the gradient penalties, one step of each part in turn, Adam with rate 0.0002,
     batches of 4, batch normalisation even within the critics. Not taken over: the optimiser of
-    encoder and generator steps twice in each turn there, which no text mentions; random flips and
-    intensity factors of its data loader, which P1 does not mention.
+    encoder and generator steps twice in each turn there, which no text mentions; random flips
+    (`mirror_probability`, an option of training) and intensity factors of its data loader, which
+    P1 does not mention.
 
     The released network is for 64x64x64 voxels; on another grid its last convolution covers what
     four halvings leave, 5x6x5 at P1's size.

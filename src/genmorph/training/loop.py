@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from genmorph.errors import GenmorphError, TrainingError
 from genmorph.files import atomic_path
 from genmorph.seeds import derive_seed
@@ -268,7 +270,11 @@ def _take_phase(
 
     phase, step, rows, schedule = batch
     own = list(range(fabric.global_rank, len(rows), fabric.world_size))
-    volumes = torch.from_numpy(training.batch([rows[place] for place in own])).to(fabric.device)
+    batch_volumes = training.batch([rows[place] for place in own])
+    for volume, place in zip(batch_volumes, own, strict=True):
+        if _uniform(run.seed, "mirror", step, place) < run.options.mirror_probability:
+            volume[:] = volume[::-1].copy()  # the first axis runs from left to right
+    volumes = torch.from_numpy(batch_volumes).to(fabric.device)
     # by place in the joint batch: the noise is the same however many devices share it
     generators = [_generator(run.seed, "noise", step, phase, place) for place in own]
     _let_only_this_phase_learn(model, phase)
@@ -383,6 +389,10 @@ def _stop_if_not_finite(terms: dict[str, float], step: int, scans: list[str]) ->
             f"step {step + 1}: {', '.join(bad)} not finite; scans {', '.join(scans)}",
             "look at these scans' mosaics; else lower learning_rate or set gradient_clip",
         )
+
+
+def _uniform(seed: int, *use: str | int) -> float:
+    return np.random.default_rng(derive_seed(seed, *use)).random()
 
 
 def _generator(seed: int, *use: str | int) -> torch.Generator:

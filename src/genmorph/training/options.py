@@ -29,6 +29,12 @@ class TrainingOptions(Options):
         description="leave out an epoch's last batch when it is smaller, as batch normalisation "
         "wants",
     )
+    mirror_probability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of showing a scan with left and right exchanged; no paper's, for few scans",
+    )
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="P1: AdamW")
     learning_rate: float = Field(3e-4, gt=0, description="at the start (P1: 0.0003)")
     learning_rate_schedule: Literal["constant", "exponential", "cosine"] = Field(

@@ -274,6 +274,11 @@ def test_options_change_what_they_name(template):
     assert squared["intensity_2"] == default["intensity_2"]
 
 
+def test_the_template_may_be_the_training_mean():
+    assert M3AEOptions(template="training_mean").starts_from_mean
+    assert not M3AEOptions().starts_from_mean
+
+
 def test_a_sample_depends_on_its_own_generator_alone(model):
     def generators(*seeds):
         return [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -248,6 +248,29 @@ def test_two_devices_take_the_steps_of_one(run, tmp_path):
     torch.testing.assert_close(vector(two), vector(one), rtol=1e-4, atol=1e-5)
 
 
+def test_mirrored_scans_are_shown_left_for_right(run, make_model, store):
+    seen = []
+
+    class Watching(type(make_model())):
+        def losses(self, volumes, **how):
+            if self.training:
+                seen.extend(volumes.clone().numpy())
+            return super().losses(volumes, **how)
+
+    def shown(probability):
+        seen.clear()
+        model = make_model()
+        model.__class__ = Watching
+        run(f"mirror-{probability}", model=model, mirror_probability=probability)
+        return np.stack(seen)
+
+    plain, all_mirrored, some = shown(0.0), shown(1.0), shown(0.5)
+    np.testing.assert_array_equal(all_mirrored, plain[:, ::-1])
+    mirrored = [not np.array_equal(one, other) for one, other in zip(plain, some, strict=True)]
+    assert 0 < sum(mirrored) < len(mirrored)
+    np.testing.assert_array_equal(some[mirrored], all_mirrored[mirrored])
+
+
 def test_two_devices_meet_the_same_error(run, store):
     store.volumes = {key: value.astype(np.float32) / 255 for key, value in store.volumes.items()}
     store.volumes["sub-03"][2, 1, 1] = np.nan

@@ -13,8 +13,8 @@ from genmorph.cli.common import (
     Parameters,
     Participants,
     read_parameters,
-    scan_ids,
 )
+from genmorph.cli.selection import scan_ids
 from genmorph.errors import StoreError
 
 if TYPE_CHECKING:

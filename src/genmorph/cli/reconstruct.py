@@ -15,9 +15,9 @@ from genmorph.cli.common import (
     Seed,
     StoreIndex,
     read_parameters,
-    scan_ids,
-    template_id,
 )
+from genmorph.cli.runs import template_id
+from genmorph.cli.selection import scan_ids
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def reconstruct(
     from genmorph.processes import limit_threads
 
     limit_threads(values["numerical_threads"])
-    from genmorph.cli.common import write_run_store
+    from genmorph.cli.runs import write_run_store
     from genmorph.sampling import reconstruct_scans, reference_reconstructions
     from genmorph.seeds import derive_seed
     from genmorph.store import Store

@@ -16,9 +16,9 @@ from genmorph.cli.common import (
     Seed,
     StoreIndex,
     read_parameters,
-    scan_ids,
-    template_id,
 )
+from genmorph.cli.runs import template_id
+from genmorph.cli.selection import scan_ids
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,6 +1,6 @@
 """Models by name. Importing this room imports no torch: a model's module is loaded when built.
 
-A new model is one file beside the others, its options in `options.py`, and one entry below.
+A new model is one file beside the others, its options in `options/`, and one entry below.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genmorph.errors import ConfigError, did_you_mean
-from genmorph.models import options as _options
 from genmorph.validation import Options, validate
 
 if TYPE_CHECKING:
@@ -49,7 +48,10 @@ def options_class(architecture: str) -> type[Options]:
     ConfigError
         When no model has that name.
     """
-    return getattr(_options, _find(architecture).options)
+    entry = _find(architecture)
+    # by name: the code of one model does not count the options of the others
+    own = entry.module.replace("genmorph.models.", "genmorph.models.options.")
+    return getattr(importlib.import_module(own), entry.options)
 
 
 def module_of(architecture: str) -> str:

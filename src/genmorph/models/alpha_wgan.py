@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from genmorph.errors import ConfigError
 from genmorph.models.blocks import HEAD_WEIGHT_SPREAD, pixel_distance, standard_normal
 from genmorph.models.interface import Progress
-from genmorph.models.options import AlphaWGANOptions
+from genmorph.models.options.alpha_wgan import AlphaWGANOptions
 
 LARGEST_TANGENT = 0.9999  # where the mean image is put before the tangent; 1 has no finite place
 

@@ -29,7 +29,7 @@ from genmorph.models.blocks import (
     standard_normal,
 )
 from genmorph.models.interface import Progress
-from genmorph.models.options import BetaVAEOptions
+from genmorph.models.options.beta_vae import BetaVAEOptions
 
 
 class Decoder(nn.Module):

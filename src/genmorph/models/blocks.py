@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmorph.errors import ConfigError
-from genmorph.models.options import AutoencoderOptions
+from genmorph.models.options.base import AutoencoderOptions
 
 LEVELS = 4
 LOG_VARIANCE_WEIGHTS = 0.1  # a chosen first log variance is nearly the same for all scans

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from genmorph.models.options import ModelOptions
+    from genmorph.models.options.base import ModelOptions
 
 
 class Progress(NamedTuple):

@@ -37,7 +37,7 @@ from genmorph.models.blocks import (
     standard_normal,
 )
 from genmorph.models.interface import Progress
-from genmorph.models.options import M3AEOptions
+from genmorph.models.options.m3ae import M3AEOptions
 
 DEFORMING_LEVELS = 3  # the last level is additive only (P1, section 2)
 

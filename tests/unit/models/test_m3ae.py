@@ -19,7 +19,7 @@ from genmorph.models.m3ae import (
     squared_gradient,
     warp,
 )
-from genmorph.models.options import M3AEOptions
+from genmorph.models.options.m3ae import M3AEOptions
 
 SHAPE = (9, 12, 10)
 THIN = {"channels": (2, 3, 4, 5), "latent_size": 6}

@@ -9,7 +9,7 @@ import pytest
 
 from genmorph.errors import ConfigError
 from genmorph.models import ARCHITECTURES, build, module_of, options_class
-from genmorph.models.options import M3AEOptions
+from genmorph.models.options.m3ae import M3AEOptions
 from genmorph.training.options import TrainingOptions
 
 

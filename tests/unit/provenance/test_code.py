@@ -78,3 +78,15 @@ def test_nothing_is_imported_to_compute_it():
         "assert 'torch' not in sys.modules and 'genmorph.models' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("command", ["simulate", "ingest", "preprocess", "index", "measure"])
+def test_a_changed_model_does_not_count_as_code_of_what_needs_none(command):
+    modules = code.module_hashes(f"genmorph.cli.{command}")
+    assert not [name for name in modules if name.startswith(("genmorph.models", "genmorph.train"))]
+
+
+def test_a_models_training_does_not_count_the_other_models():
+    modules = code.module_hashes("genmorph.cli.train", "genmorph.models.m3ae")
+    assert {"genmorph.models.options.m3ae", "genmorph.models.blocks"} <= set(modules)
+    assert not [name for name in modules if "vae" in name or "wgan" in name]

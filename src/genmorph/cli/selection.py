@@ -1,0 +1,22 @@
+"""Which scans a command works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def scan_ids(
+    store: Any, manifest: Path, participants: Path, split: str, population: str | None
+) -> list[str]:
+    """Ids of a split's scans that the store holds; failed scans are absent from it."""
+    from genmorph.cohorts.manifest import read_manifest, select
+    from genmorph.errors import CohortError
+    from genmorph.files import read_tsv
+
+    people = read_tsv(participants, ("participant_id", "split"))
+    scans = select(read_manifest(manifest), people, split=split, population=population)
+    ids = [scan.scan_id for scan in scans if scan.scan_id in store]
+    if not ids:
+        raise CohortError(f"{store.folder}: none of the {len(scans)} scans of split '{split}'")
+    return ids

@@ -7,8 +7,7 @@ latent size are those of M3AE, so that the two differ by what their decoders put
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,13 +19,13 @@ from genmorph.models.blocks import (
     LEVELS,
     Block,
     Encoder,
+    VariationalAutoencoder,
     check_grid,
     grid_sizes,
     kl_divergence,
     pixel_distance,
     posterior_sample,
     reduce_voxels,
-    standard_normal,
 )
 from genmorph.models.interface import Progress
 from genmorph.models.options.beta_vae import BetaVAEOptions
@@ -56,7 +55,7 @@ class Decoder(nn.Module):
         return self.head(self.blocks(self.from_latent(latents).unflatten(1, self.bottleneck)))
 
 
-class BetaVAE(nn.Module):
+class BetaVAE(VariationalAutoencoder):
     """The β variational autoencoder.
 
     Parameters
@@ -75,7 +74,6 @@ class BetaVAE(nn.Module):
     """
 
     architecture = "beta_vae"
-    phases = ("all",)
 
     def __init__(
         self, options: BetaVAEOptions, shape: tuple[int, int, int], mean: np.ndarray | None = None
@@ -104,26 +102,6 @@ class BetaVAE(nn.Module):
         if self.options.output == "difference_from_mean":
             return self.mean_image + volumes
         return torch.sigmoid(volumes) if self.options.output == "sigmoid" else volumes
-
-    def reconstruct(self, volumes: Tensor) -> Tensor:
-        """Volumes `[n, x, y, z]` decoded from the posterior mean."""
-        return self.decode(self.encode(volumes)[0])
-
-    def draw_latents(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Latents `[n, latent_size]` from the prior, one for each generator."""
-        return standard_normal(generators, self.options.latent_size).to(self.mean_image.device)
-
-    def sample(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Volumes `[n, x, y, z]` from the prior, one for each generator."""
-        return self.decode(self.draw_latents(generators))
-
-    def scheduled(self, progress: Progress) -> dict[str, float]:
-        """β at a moment of training."""
-        return {"beta": self.options.beta_at(progress.epoch, progress.epochs)}
-
-    def trained_in(self, phase: str) -> Iterator[nn.Parameter]:
-        """All weights: there is one phase."""
-        return self.parameters()
 
     def losses(
         self,
@@ -160,7 +138,3 @@ class BetaVAE(nn.Module):
             ),
             "kl": beta * kl_divergence(mean, log_variance).mean(),
         }
-
-    def forward(self, volumes: Tensor, **how: Any) -> dict[str, Tensor]:
-        """As `losses`: what a training step calls, so that several devices can share it."""
-        return self.losses(volumes, **how)

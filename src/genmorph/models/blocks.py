@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmorph.errors import ConfigError
+from genmorph.models.interface import Progress
 from genmorph.models.options.base import AutoencoderOptions
 
 LEVELS = 4
@@ -114,6 +116,50 @@ class Encoder(nn.Module):
         """Volumes `[n, 1, x, y, z]` to mean and log variance `[n, latent_size]`."""
         mean, log_variance = self.to_posterior(self.blocks(volumes).flatten(1)).chunk(2, dim=1)
         return mean, log_variance
+
+
+class VariationalAutoencoder(nn.Module):
+    """What training and sampling ask of both models, given `encode` and `decode`.
+
+    A subclass says how it encodes, decodes, and what its losses are.
+    """
+
+    phases = ("all",)
+
+    options: AutoencoderOptions
+
+    def encode(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance `[n, latent_size]` of z given volumes `[n, x, y, z]`."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Volumes `[n, x, y, z]` for latents `[n, latent_size]`."""
+        raise NotImplementedError
+
+    def reconstruct(self, volumes: Tensor) -> Tensor:
+        """Volumes `[n, x, y, z]` decoded from the posterior mean."""
+        return self.decode(self.encode(volumes)[0])
+
+    def draw_latents(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Latents `[n, latent_size]` from the prior, one for each generator."""
+        device = next(self.parameters()).device
+        return standard_normal(generators, self.options.latent_size).to(device)
+
+    def sample(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Volumes `[n, x, y, z]` from the prior, one for each generator."""
+        return self.decode(self.draw_latents(generators))
+
+    def scheduled(self, progress: Progress) -> dict[str, float]:
+        """β at a moment of training."""
+        return {"beta": self.options.beta_at(progress.epoch, progress.epochs)}
+
+    def trained_in(self, phase: str) -> Iterator[nn.Parameter]:
+        """All weights: there is one phase."""
+        return self.parameters()
+
+    def forward(self, volumes: Tensor, **how: Any) -> dict[str, Tensor]:
+        """As `losses`: what a training step calls, so that several devices can share it."""
+        return self.losses(volumes, **how)
 
 
 # -- posterior and loss (equation 2) ---------------------------------------------------------------

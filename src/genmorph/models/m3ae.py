@@ -12,7 +12,7 @@ and a field in fractions of the grid keeps its meaning when it is resampled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from genmorph.models.blocks import (
     LEVELS,
     Block,
     Encoder,
+    VariationalAutoencoder,
     check_grid,
     grid_sizes,
     kl_divergence,
@@ -34,7 +35,6 @@ from genmorph.models.blocks import (
     posterior_sample,
     reduce_voxels,
     resize,
-    standard_normal,
 )
 from genmorph.models.interface import Progress
 from genmorph.models.options.m3ae import M3AEOptions
@@ -230,7 +230,7 @@ class Level:
         return None if displacement is None else jacobian_determinant(displacement)
 
 
-class M3AE(nn.Module):
+class M3AE(VariationalAutoencoder):
     """The multiscale metamorphic autoencoder.
 
     Parameters
@@ -248,7 +248,6 @@ class M3AE(nn.Module):
     """
 
     architecture = "m3ae"
-    phases = ("all",)
 
     def __init__(
         self,
@@ -324,26 +323,6 @@ class M3AE(nn.Module):
         """Volumes `[n, x, y, z]` for latents `[n, latent_size]`."""
         return self.cascade(latents)[-1].image
 
-    def reconstruct(self, volumes: Tensor) -> Tensor:
-        """Volumes `[n, x, y, z]` decoded from the posterior mean."""
-        return self.decode(self.encode(volumes)[0])
-
-    def draw_latents(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Latents `[n, latent_size]` from the prior, one for each generator."""
-        return standard_normal(generators, self.options.latent_size).to(self.template.device)
-
-    def sample(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Volumes `[n, x, y, z]` from the prior, one for each generator."""
-        return self.decode(self.draw_latents(generators))
-
-    def scheduled(self, progress: Progress) -> dict[str, float]:
-        """β at a moment of training."""
-        return {"beta": self.options.beta_at(progress.epoch, progress.epochs)}
-
-    def trained_in(self, phase: str) -> Iterator[nn.Parameter]:
-        """All weights: there is one phase."""
-        return self.parameters()
-
     def losses(
         self,
         volumes: Tensor,
@@ -375,10 +354,6 @@ class M3AE(nn.Module):
         levels = self.cascade(posterior_sample(mean, log_variance, generators))
         with torch.autocast(volumes.device.type, enabled=False):
             return self._terms(volumes, mean, log_variance, levels, progress)
-
-    def forward(self, volumes: Tensor, **how: Any) -> dict[str, Tensor]:
-        """As `losses`: what a training step calls, so that several devices can share it."""
-        return self.losses(volumes, **how)
 
     def _terms(
         self,

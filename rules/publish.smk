@@ -97,7 +97,7 @@ rule run_notebook:
         mem_mb=lambda w, attempt: 4000 * attempt,
         runtime=lambda w, attempt: 30 * attempt,
     params:
-        results=paths.root,
+        results=lambda w, output: str(Path(output.notebook).parents[1]),
         reads=lambda w, input: " ".join(f"--reads {file}" for file in input.reads),
         parameters=lambda w: plan.json("notebook", w.notebook),
         code=lambda w: plan.code("notebook", w.notebook),

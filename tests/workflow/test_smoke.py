@@ -160,6 +160,30 @@ def test_one_hyperparameter_reruns_one_run_and_what_shows_it(finished):
     assert (counts["measure_run"], counts["make_table"], counts["make_figure"]) == ("3", "1", "6")
 
 
+def test_a_second_seed_adds_its_own_runs_and_the_table_shows_mean_and_sd(copy):
+    two = (*LOCAL, "seeds=[0, 1]")
+    plan = run_snakemake(*two, "-n", "--", str(TABLE), folder=copy).text
+    assert planned(plan) == {
+        "train_model",
+        "sample_run",
+        "reconstruct_run",
+        "measure_run",
+        "make_table",
+    }
+    assert set(re.findall(r"wildcards: study=.*seed=(\d+)", plan)) == {"1"}
+    first = copy / "results/runs/m3ae/m3ae/simulated-all/seed-0/checkpoint/model.safetensors"
+    stamp = first.stat().st_mtime_ns
+    done = run_snakemake(*two, "--", str(TABLE), folder=copy)
+    assert done.returncode == 0, done.text[-3000:]
+    assert first.stat().st_mtime_ns == stamp
+    row = rows(copy / TABLE)["M3AE"]
+    assert re.fullmatch(r"0\.\d{4} ± 0\.\d{4}", row["L2, measured"])
+    assert row["L2, reported"] == "0.047"
+    assert "Mean ± SD over 2 seeds" in (copy / TABLE).with_suffix(".md").read_text()
+    audit = run_genmorph("audit", str(TABLE), folder=copy)
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+
+
 def test_a_changed_model_reruns_its_training_and_a_comment_does_not(copy):
     file = copy / "src/genmorph/models/m3ae.py"
     file.write_text(file.read_text() + "\n# a remark\n")

@@ -45,7 +45,7 @@ checkpoint ingest_cohort:
         folder=paths.cohort,
         listing=lambda w: plan.raw_listing(w.cohort),
         parameters=lambda w: plan.json("ingest", w.cohort),
-        code=plan.code("ingest"),
+        code=lambda w: plan.code("ingest", w.cohort),
     shell:
         "genmorph ingest --root {params.root:q} --parameters {params.parameters:q}"
         " --out {params.folder} > {log} 2>&1"

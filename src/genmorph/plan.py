@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from genmorph.cohorts.ingest import listing_digest
+from genmorph.cohorts.ingest import LAYOUTS, listing_digest
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
 from genmorph.config import SCALES, Config, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
@@ -100,6 +100,8 @@ class Plan:
                 model = self.study(names[0]).models[self.figure(*names).model]
                 own += (module_of(model["architecture"]),)
             return own
+        if command == "ingest":
+            return (LAYOUTS[self.config.cohorts[names[0]].layout],)
         if command == "checks":
             return tuple(f"genmorph.studies.{name}.checks" for name in rooms_with("checks"))
         if command == "notebook":

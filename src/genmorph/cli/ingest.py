@@ -32,9 +32,15 @@ def ingest(
     outputs = [out / "participants.tsv", out / "cohort.json"]
     with (
         locked(out),
-        recording("ingest", out=out / "manifest.tsv", parameters=values, outputs=outputs) as record,
+        recording(
+            "ingest",
+            out=out / "manifest.tsv",
+            parameters=values,
+            outputs=outputs,
+            modules=(LAYOUTS[values["layout"]],),
+        ) as record,
     ):
-        counts = ingest_cohort(
+        counts, files = ingest_cohort(
             name=values["cohort"],
             layout=values["layout"],
             root=root,
@@ -43,7 +49,7 @@ def ingest(
             split_seed=values["split_seed"],
             shard_size=values["shard_size"],
         )
-        for file in LAYOUTS[values["layout"]].metadata_files(root):
+        for file in files:
             name = file.relative_to(root).as_posix()
             record.add_input(file, base=f"cohort:{values['cohort']}", name=name)
         typer.echo(f"{root}: {counts['found']} scans found, {counts['kept']} kept")

@@ -38,6 +38,7 @@ def preprocess(
     from genmorph.errors import CohortError
     from genmorph.files import locked
     from genmorph.preprocessing.pipeline import ScanRow, preprocess_shard
+    from genmorph.preprocessing.raw import RawFile
     from genmorph.preprocessing.steps import Recipe
     from genmorph.provenance.record import recording
     from genmorph.validation import validate
@@ -49,7 +50,10 @@ def preprocess(
     scans = of_shard(read_manifest(manifest), shard)
     if not scans:
         raise CohortError(f"{manifest}: no scans in shard {shard}")
-    rows = [ScanRow(scan.scan_id, root / scan.path, scan.skull_stripped) for scan in scans]
+    rows = [
+        ScanRow(scan.scan_id, RawFile(root, scan.path, scan.format), scan.skull_stripped)
+        for scan in scans
+    ]
     with (
         locked(out),
         recording("preprocess", out=out, parameters=values, outputs=[array, mosaics]) as record,

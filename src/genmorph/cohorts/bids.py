@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from genmorph.cohorts.manifest import Scan
+from genmorph.cohorts.reading import Reading, Source, leave_out, nothing_found, require_folder
 from genmorph.errors import CohortError
 from genmorph.files import read_json, read_tsv
+from genmorph.validation import Options
 
 PATTERNS = ("sub-*/anat/*_T1w.nii[.gz]", "sub-*/ses-*/anat/*_T1w.nii[.gz]")
 _NAME = re.compile(
@@ -24,56 +25,46 @@ _SEX = ("sex", "gender")
 _DIAGNOSIS = ("diagnosis", "group", "dx")
 
 
-def read_cohort(root: Path) -> list[Scan]:
+class LayoutOptions(Options):
+    """Choices of this layout: none yet."""
+
+
+def read_cohort(source: Source, options: LayoutOptions) -> Reading:
     """Every T1w scan of a BIDS dataset, in the order of its ids.
 
     One scan a session is kept, the first by name; others carry the reason why they are left out.
 
     Parameters
     ----------
-    root : Path
-        Folder that holds `dataset_description.json` and `sub-*`.
+    source : Source
+        Its root holds `dataset_description.json` and `sub-*`.
+    options : LayoutOptions
 
     Raises
     ------
     CohortError
         When the folder is absent, holds no T1w scan, or names a person or a scan twice.
     """
-    if not root.is_dir():
-        raise CohortError(
-            f"{root}: no such folder",
-            "set the cohort's root in config.yaml to the folder that holds sub-*",
-        )
+    root = source.root
+    require_folder(root, "sub-*")
     people = _participants(root)
     scans = [_describe(root, path, people) for path in _find(root)]
     if not scans:
-        seen = [path.relative_to(root).as_posix() for path in root.rglob("*.nii*")][:2]
-        raise CohortError(
-            f"{root}: no T1w scan found; patterns tried: {', '.join(PATTERNS)}; "
-            f"images seen: {', '.join(seen) or 'none'}",
-            "point the cohort's root at the folder that holds sub-*",
-        )
-    return _one_per_session(scans)
+        raise nothing_found(root, PATTERNS, "sub-*")
+    return Reading(_one_per_session(scans), files=_metadata_files(root), name=_name(root))
 
 
-def describe_dataset(root: Path) -> dict[str, Any]:
-    """Name of the dataset and what must be said of tables made from it."""
+def _name(root: Path) -> str:
     path = root / "dataset_description.json"
-    description = read_json(path) if path.is_file() else {}
-    made = description.get("GenMorph", {})
-    return {
-        "name": description.get("Name", root.name),
-        "simulated": bool(made.get("Simulated", False)),
-        "data_label": made.get("DataLabel", ""),
-    }
+    return read_json(path).get("Name", root.name) if path.is_file() else root.name
 
 
-def metadata_files(root: Path) -> list[Path]:
-    """Tables and descriptions that ingest reads, for the record."""
+def _metadata_files(root: Path) -> tuple[Path, ...]:
+    """Tables and descriptions that were read, for the record."""
     names = ("dataset_description.json", "participants.tsv", "T1w.json")
     found = [root / name for name in names]
     found += sorted(root.glob("sub-*/*_sessions.tsv"))
-    return [path for path in found if path.is_file()]
+    return tuple(path for path in found if path.is_file())
 
 
 def _find(root: Path) -> Iterator[Path]:
@@ -158,7 +149,7 @@ def _one_per_session(scans: list[Scan]) -> list[Scan]:
                 f"scan {scan.scan_id} is there twice: {used} and {scan.path}",
                 "remove one of the two files",
             )
-        kept.append(replace(scan, exclude_reason=f"another T1w of this session is used: {used}"))
+        kept.append(leave_out(scan, "selected", f"another T1w of this session is used: {used}"))
     return kept
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from genmorph.cohorts import bids
 from genmorph.cohorts.manifest import Ledger, Scan, write_manifest
+from genmorph.cohorts.reading import Reading, Source, describe_simulation
 from genmorph.errors import CohortError
 from genmorph.files import digest, write_json, write_tsv
+from genmorph.validation import validate
 
-LAYOUTS = {"bids": bids}
+# module of each layout, loaded when it is asked for
+LAYOUTS = {"bids": "genmorph.cohorts.bids"}
 PARTICIPANT_COLUMNS = (
     "participant_id",
     "split",
@@ -32,7 +35,7 @@ def ingest_cohort(
     shares: Mapping[str, float],
     split_seed: int,
     shard_size: int,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Read a cohort and write `manifest.tsv`, `participants.tsv` and `cohort.json` into `out`.
 
     Parameters
@@ -54,15 +57,18 @@ def ingest_cohort(
 
     Returns
     -------
-    dict
-        Counts: scans found, left out by reason, kept; people in each split.
+    counts : dict
+        Scans found, left out by reason, kept; people in each split.
+    files : tuple of Path
+        Tables and descriptions that were read.
 
     Raises
     ------
     CohortError
         When no scan is kept, or a split is empty.
     """
-    scans = LAYOUTS[layout].read_cohort(root)
+    reading = read_layout(layout, Source(root))
+    scans = reading.scans
     if all(scan.exclude_reason for scan in scans):
         raise CohortError(f"cohort {name}: each of its {len(scans)} scans is left out")
     ledger = Ledger(out / "ledger.tsv")
@@ -83,11 +89,35 @@ def ingest_cohort(
         "left_out": dict(Counter(scan.exclude_reason for scan in scans if scan.exclude_reason)),
         "people": dict(people),
     }
-    dataset = LAYOUTS[layout].describe_dataset(root)
-    write_json(out / "cohort.json", {"cohort": name, "layout": layout, **dataset, "scans": counts})
+    write_json(
+        out / "cohort.json",
+        {
+            "cohort": name,
+            "layout": layout,
+            "name": reading.name,
+            **describe_simulation(root),
+            "notes": list(reading.notes),
+            "scans": counts,
+        },
+    )
     write_tsv(out / "participants.tsv", PARTICIPANT_COLUMNS, _people(kept, split_of))
     write_manifest(out / "manifest.tsv", scans)
-    return counts
+    return counts, reading.files
+
+
+def read_layout(layout: str, source: Source, options: Mapping[str, Any] | None = None) -> Reading:
+    """Read a raw tree through one of `LAYOUTS`.
+
+    Raises
+    ------
+    ConfigError
+        When an option is not the layout's, or its value is wrong.
+    CohortError
+        When the tree cannot be read.
+    """
+    module = import_module(LAYOUTS[layout])
+    chosen = validate(module.LayoutOptions, dict(options or {}), f"layout {layout}")
+    return module.read_cohort(source, chosen)
 
 
 def listing_digest(root: Path) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from genmorph.errors import CohortError
 from genmorph.files import digest, read_tsv, write_tsv
@@ -22,15 +23,36 @@ class Scan:
     scan_id : str
         BIDS entities that name it in this study: `sub-0001_ses-1`.
     participant_id, session : str
+    source_id : str or None
+        The person's id as the source spells it; it stays in the cohort's folder.
     path : str
-        Path below the cohort's root.
+        Below the cohort's root: a file, `archive.zip!member`, or a folder of DICOM slices.
+    format : {'nifti', 'analyze', 'dicom'}
     size : int
         Bytes, as found at ingest.
+    crc32 : str or None
+        Of a zip member, as its archive states it.
     skull_stripped : bool
+    visit : int or None
+        1 for the person's first scan by date or session, 2 for the next, ...
+    acquisition_date : str or None
+        ISO 8601.
     age_years, sex, diagnosis
         Of the person at this scan; None when not known.
+    age_precision : {'exact', 'bin'} or None
+        A bin's middle is no age to condition a model on.
+    site, scanner : str or None
+    field_strength_tesla : float or None
+    family_id : str or None
+        People of one family never stand on two sides of a split.
+    ventricle_ml, brain_ml : float or None
+        Volumes that the source measured.
+    ventricle_normalised_ml, brain_normalised_ml : float or None
+        The same, normalised for head size.
     shard : int or None
         Job that preprocesses it; None when the scan is left out.
+    excluded_at : {'matched', 'selected', 'kept'} or None
+        First stage that the scan does not pass.
     exclude_reason : str or None
     """
 
@@ -40,34 +62,58 @@ class Scan:
     path: str
     size: int
     skull_stripped: bool
+    source_id: str | None = None
+    format: str = "nifti"
+    crc32: str | None = None
+    visit: int | None = None
+    acquisition_date: str | None = None
     age_years: float | None = None
+    age_precision: str | None = None
     sex: str | None = None
     diagnosis: str | None = None
+    site: str | None = None
+    scanner: str | None = None
+    field_strength_tesla: float | None = None
+    family_id: str | None = None
+    ventricle_ml: float | None = None
+    ventricle_normalised_ml: float | None = None
+    brain_ml: float | None = None
+    brain_normalised_ml: float | None = None
     shard: int | None = None
+    excluded_at: str | None = None
     exclude_reason: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, str | None]) -> Scan:
         """Read a row of `manifest.tsv`."""
-        return cls(
-            scan_id=row["scan_id"],
-            participant_id=row["participant_id"],
-            session=row["session"],
-            path=row["path"],
-            size=int(row["size"]),
-            skull_stripped=row["skull_stripped"] == "true",
-            age_years=None if row["age_years"] is None else float(row["age_years"]),
-            sex=row["sex"],
-            diagnosis=row["diagnosis"],
-            shard=None if row["shard"] is None else int(row["shard"]),
-            exclude_reason=row["exclude_reason"],
-        )
+        values: dict[str, Any] = dict(row)
+        for column, read in _READ.items():
+            if values[column] is not None:
+                values[column] = read(values[column])
+        return cls(**{column: values[column] for column in MANIFEST_COLUMNS})
 
     def row(self) -> dict[str, object]:
         """The scan as a row of `manifest.tsv`."""
         return asdict(self) | {"skull_stripped": "true" if self.skull_stripped else "false"}
 
 
+_READ: dict[str, Callable[[str], Any]] = {
+    "size": int,
+    "visit": int,
+    "shard": int,
+    "skull_stripped": lambda text: text == "true",
+    **dict.fromkeys(
+        (
+            "age_years",
+            "field_strength_tesla",
+            "ventricle_ml",
+            "ventricle_normalised_ml",
+            "brain_ml",
+            "brain_normalised_ml",
+        ),
+        float,
+    ),
+}
 MANIFEST_COLUMNS = tuple(field.name for field in fields(Scan))
 
 
@@ -94,7 +140,12 @@ def of_shard(scans: Iterable[Scan], shard: int) -> list[Scan]:
 
 def rows_digest(scans: Iterable[Scan]) -> str:
     """Hash of what preprocessing depends on in some manifest rows."""
-    return digest([[scan.scan_id, scan.path, scan.size, scan.skull_stripped] for scan in scans])
+    return digest(
+        [
+            [scan.scan_id, scan.path, scan.format, scan.size, scan.crc32, scan.skull_stripped]
+            for scan in scans
+        ]
+    )
 
 
 class Ledger:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from genmorph.errors import ScanError
-from genmorph.files import atomic_folder, sha256_bytes, sha256_file, write_tsv
-from genmorph.preprocessing.raw import Image, parse_scan, read_bytes, read_scan
+from genmorph.files import atomic_folder, write_tsv
+from genmorph.preprocessing.raw import Image, RawFile, parse_scan, read_raw, read_scan
 from genmorph.preprocessing.steps import AffineRegistration, Recipe
 from genmorph.processes import WorkerDied, work_through
 from genmorph.store import write_shard
@@ -47,7 +47,7 @@ class ScanRow:
     """A scan of a shard: its id, its file, whether the skull is already gone."""
 
     scan_id: str
-    path: Path
+    raw: RawFile
     skull_stripped: bool
 
 
@@ -232,7 +232,7 @@ def preprocess_shard(
         def volumes() -> Iterator[tuple[str, np.ndarray]]:
             for scan, outcome in outcomes:
                 if isinstance(outcome, str):
-                    outcome = _Outcome(reason=outcome, **_hashed(scan.path))
+                    outcome = _Outcome(reason=outcome, **_hashed(scan.raw))
                 rows.append(_row(scan, outcome))
                 say(f"{len(rows)}/{len(scans)} {scan.scan_id}: {outcome.reason or 'ok'}")
                 if outcome.raw_sha256 is not None:
@@ -286,21 +286,21 @@ def _outcomes(
 def _work(scan: ScanRow, recipe: Recipe) -> _Outcome:
     """One scan in a worker process: whatever is wrong with it becomes its reason."""
     try:
-        content = read_bytes(scan.path)
+        raw = read_raw(scan.raw)
     except ScanError as error:
         return _Outcome(reason=_one_line(error.message))
-    raw = {"raw_sha256": sha256_bytes(content), "raw_size": len(content)}
+    known = {"raw_sha256": raw.sha256, "raw_size": raw.size}
     try:
-        image = parse_scan(content, scan.path.name)
+        image = parse_scan(raw.content, scan.raw.name)
         done = preprocess_image(image, recipe, skull_stripped=scan.skull_stripped)
     except ImplausibleResult as error:
-        return _Outcome(None, _one_line(error.message), error.quality, _png(error.mosaic), **raw)
+        return _Outcome(None, _one_line(error.message), error.quality, _png(error.mosaic), **known)
     except ScanError as error:
-        return _Outcome(reason=_one_line(error.message), **raw)
+        return _Outcome(reason=_one_line(error.message), **known)
     except Exception as error:
         # Libraries fail on one scan in ways of their own; the rest of the cohort goes on.
-        return _Outcome(reason=_one_line(f"{type(error).__name__}: {error}"), **raw)
-    return _Outcome(done.volume, None, done.quality, _png(done.mosaic), **raw)
+        return _Outcome(reason=_one_line(f"{type(error).__name__}: {error}"), **known)
+    return _Outcome(done.volume, None, done.quality, _png(done.mosaic), **known)
 
 
 def _row(scan: ScanRow, outcome: _Outcome) -> dict[str, Any]:
@@ -315,12 +315,13 @@ def _row(scan: ScanRow, outcome: _Outcome) -> dict[str, Any]:
     }
 
 
-def _hashed(path: Path) -> dict[str, Any]:
+def _hashed(raw: RawFile) -> dict[str, Any]:
     """Hash of a scan whose worker died before it could tell."""
     try:
-        return {"raw_sha256": sha256_file(path), "raw_size": path.stat().st_size}
-    except OSError:
+        found = read_raw(raw)
+    except ScanError:
         return {}
+    return {"raw_sha256": found.sha256, "raw_size": found.size}
 
 
 def _png(picture: Any) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from genmorph.errors import ScanError
+from genmorph.files import sha256_bytes
 
 MOST_VOXELS = 1024**3
 MOST_BYTES = 8 * MOST_VOXELS
@@ -50,6 +51,63 @@ class Image:
         return Image(np.ascontiguousarray(data, dtype=np.float32), self.affine)
 
 
+@dataclass(frozen=True)
+class RawFile:
+    """Where a raw scan lies.
+
+    Attributes
+    ----------
+    root : Path
+        Folder of the cohort's raw scans.
+    path : str
+        As in the manifest.
+    format : str
+        As in the manifest.
+    """
+
+    root: Path
+    path: str
+    format: str = "nifti"
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """A raw scan's bytes.
+
+    Attributes
+    ----------
+    content : bytes
+        A `.nii` or `.nii.gz` file; other formats have been converted.
+    sha256 : str
+        Of what lies on disk, before any conversion.
+    size : int
+        Bytes on disk.
+    """
+
+    content: bytes
+    sha256: str
+    size: int
+
+
+def read_raw(raw: RawFile) -> RawScan:
+    """Read a raw scan of any format: what is hashed is what is used.
+
+    Raises
+    ------
+    ScanError
+        When the file is missing or cannot be read.
+    """
+    if raw.format != "nifti" or "!" in raw.path:
+        raise ScanError(f"{raw.name}: format {raw.format} in {raw.path} cannot be read")
+    content = read_bytes(raw.root / raw.path)
+    return RawScan(content, sha256_bytes(content), len(content))
+
+
 def read_scan(path: Path) -> Image:
     """Read a NIfTI scan and check that it can be a T1 image of a head.
 
@@ -62,7 +120,7 @@ def read_scan(path: Path) -> Image:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file as it lies on disk: what is hashed is what is used.
+    """The file as it lies on disk.
 
     Raises
     ------

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from genmorph.cohorts.bids import read_cohort
-from genmorph.cohorts.ingest import ingest_cohort, listing_digest
+from genmorph.cohorts.ingest import ingest_cohort, listing_digest, read_layout
 from genmorph.cohorts.manifest import read_manifest, rows_digest, select
+from genmorph.cohorts.reading import Source
 from genmorph.errors import CohortError, GenmorphError
 from genmorph.files import read_tsv
 
@@ -18,7 +18,12 @@ SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 def ingest(root, out, **changes):
     values = {"layout": "bids", "shares": SHARES, "split_seed": 0, "shard_size": 3} | changes
-    return ingest_cohort(name="tiny", root=root, out=out, **values)
+    counts, _ = ingest_cohort(name="tiny", root=root, out=out, **values)
+    return counts
+
+
+def read_cohort(root):
+    return read_layout("bids", Source(root)).scans
 
 
 def shards_of(out):
@@ -121,7 +126,7 @@ def test_an_empty_cohort_lists_patterns_and_what_it_saw(tmp_path):
     root = tmp_path / "raw"
     (root / "scans").mkdir(parents=True)
     (root / "scans" / "one.nii.gz").write_text("")
-    with pytest.raises(CohortError, match="no T1w scan found") as error:
+    with pytest.raises(CohortError, match="no scan found") as error:
         ingest(root, tmp_path / "out")
     assert "sub-*/anat/*_T1w.nii[.gz]" in str(error.value)
     assert "scans/one.nii.gz" in str(error.value)

@@ -18,7 +18,7 @@ from genmorph.files import folder_hashes, read_tsv
 from genmorph.preprocessing import pipeline
 from genmorph.preprocessing.engines import builtin
 from genmorph.preprocessing.pipeline import ScanRow, preprocess_scan, preprocess_shard
-from genmorph.preprocessing.raw import Image, read_scan
+from genmorph.preprocessing.raw import Image, RawFile, read_scan
 from genmorph.preprocessing.steps import AffineRegistration, BiasCorrection, Resample
 from genmorph.store import Store, write_index
 from genmorph.studies import load_spec
@@ -47,9 +47,17 @@ def recipe():
     )
 
 
+def raw_file(path: Path) -> RawFile:
+    return RawFile(path.parent, path.name)
+
+
+def file_of(scan: ScanRow) -> Path:
+    return scan.raw.root / scan.raw.path
+
+
 def scans_of(root: Path) -> list[ScanRow]:
     paths = sorted(root.glob("sub-*/**/anat/*_T1w.nii.gz"))
-    return [ScanRow(path.name.removesuffix("_T1w.nii.gz"), path, False) for path in paths]
+    return [ScanRow(path.name.removesuffix("_T1w.nii.gz"), raw_file(path), False) for path in paths]
 
 
 def run(scans, out, recipe, workers=2):
@@ -74,9 +82,9 @@ def shard(heads, recipe, tmp_path_factory):
     bad = out / "bad"
     bad.mkdir()
     good = scans_of(heads)[:2]
-    content = good[0].path.read_bytes()
+    content = file_of(good[0]).read_bytes()
     (bad / "cut.nii.gz").write_bytes(content[: len(content) // 2])
-    image = nib.load(good[0].path)
+    image = nib.load(file_of(good[0]))
     data = image.get_fdata(dtype=np.float32)
     holes = data.copy()
     holes[3, 4, 5] = np.nan
@@ -84,7 +92,11 @@ def shard(heads, recipe, tmp_path_factory):
     for name, values in made.items():
         nib.Nifti1Image(values, image.affine).to_filename(bad / f"{name}.nii.gz")
     names = ("cut", "nan", "zero", "four", "absent")
-    scans = [good[0], *(ScanRow(name, bad / f"{name}.nii.gz", False) for name in names), good[1]]
+    scans = [
+        good[0],
+        *(ScanRow(name, RawFile(bad, f"{name}.nii.gz"), False) for name in names),
+        good[1],
+    ]
     report, rows = run(scans, out, recipe)
     return out, scans, report, rows
 
@@ -134,7 +146,7 @@ def test_raw_scans_are_hashed_as_they_are_read(shard):
     assert "absent" not in report.raw
     for scan in scans:
         if scan.scan_id in report.raw:
-            assert report.raw[scan.scan_id][0] == sha256_file(scan.path)
+            assert report.raw[scan.scan_id][0] == sha256_file(file_of(scan))
 
 
 def test_the_same_bytes_with_one_worker(shard, recipe, tmp_path):
@@ -148,7 +160,7 @@ def test_the_same_bytes_with_one_worker(shard, recipe, tmp_path):
 
 def test_brain_masks_are_near_the_true_ones(heads):
     scan = scans_of(heads)[0]
-    image = read_scan(scan.path)
+    image = read_scan(file_of(scan))
     options = load_spec("m3ae").recipe.step("brain_extraction")
     mask = builtin.extract_brain(image, options)
     found = next((heads / "derivatives/truth").rglob(f"{scan.scan_id}*_desc-brain_mask.nii.gz"))
@@ -163,7 +175,7 @@ def test_a_worker_that_dies_loses_its_scan_and_no_other(tmp_path, recipe, monkey
     for number in range(4):
         path = tmp_path / f"{number}.nii.gz"
         path.write_bytes(bytes([number]))
-        scans.append(ScanRow(f"sub-{number}", path, False))
+        scans.append(ScanRow(f"sub-{number}", raw_file(path), False))
     report, rows = run(scans, tmp_path, recipe)
     assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
     assert "worker process died (SIGKILL" in rows[1]["reason"]
@@ -216,7 +228,7 @@ def test_a_stripped_scan_needs_no_brain_extraction(tmp_path, quick):
 def test_an_implausible_result_is_refused_and_can_be_looked_at(
     tmp_path, quick, change, words, known
 ):
-    scan = ScanRow("odd", stripped_brain(tmp_path, change), True)
+    scan = ScanRow("odd", raw_file(stripped_brain(tmp_path, change)), True)
     report, rows = run([scan], tmp_path, quick, workers=1)
     assert report.n_failed == 1
     assert re.search(words, rows[0]["reason"]), rows[0]["reason"]
@@ -290,7 +302,7 @@ def test_real_heads_and_stripped_scans(shared_data, tmp_path):
     stripped = sorted((shared_data / "oasis-miccai2012").glob("sub-*/ses-1/anat/*_T1w.nii.gz"))[0]
     head = tmp_path / "head.nii.gz"
     shutil.copy(shared_data / "heads" / "T1_head_ext2.nii.gz", head)
-    scans = [ScanRow("head", head, False), ScanRow("stripped", stripped, True)]
+    scans = [ScanRow("head", raw_file(head), False), ScanRow("stripped", raw_file(stripped), True)]
     report, rows = run(scans, tmp_path, recipe)
     assert report.n_ok == 2, rows
     for row in rows:

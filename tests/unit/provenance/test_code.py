@@ -55,7 +55,9 @@ def test_a_changed_expression_counts_where_it_is_imported_and_nowhere_else(packa
 
 def test_imports_inside_functions_are_followed(package):
     modules = code.module_hashes("genmorph.cli.ingest")
-    assert {"genmorph.cohorts.ingest", "genmorph.cohorts.bids", "genmorph.files"} <= set(modules)
+    assert {"genmorph.cohorts.ingest", "genmorph.cohorts.manifest", "genmorph.files"} <= set(
+        modules
+    )
     assert "genmorph.provenance.audit" not in modules
     assert not any(name.startswith("genmorph.studies") for name in modules)
 

@@ -30,6 +30,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "m3ae": Architecture("genmorph.models.m3ae", "M3AE", "M3AEOptions"),
     "beta_vae": Architecture("genmorph.models.beta_vae", "BetaVAE", "BetaVAEOptions"),
     "alpha_wgan": Architecture("genmorph.models.alpha_wgan", "AlphaWGAN", "AlphaWGANOptions"),
+    "alpha_gan": Architecture("genmorph.models.alpha_gan", "AlphaGAN", "AlphaGANOptions"),
+    "slice_vae": Architecture("genmorph.models.slice_vae", "SliceVAE", "SliceVAEOptions"),
+    "vae3d": Architecture("genmorph.models.vae3d", "VAE3D", "VAE3DOptions"),
+    "vae_gan": Architecture("genmorph.models.vae_gan", "VAEGAN", "VAEGANOptions"),
+    "wgan_gp": Architecture("genmorph.models.wgan_gp", "WGANGP", "WGANGPOptions"),
 }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmorph.errors import ConfigError
+from genmorph.models.base import Model
 from genmorph.models.interface import Progress
 from genmorph.models.options.base import AutoencoderOptions
 
@@ -118,13 +118,11 @@ class Encoder(nn.Module):
         return mean, log_variance
 
 
-class VariationalAutoencoder(nn.Module):
+class VariationalAutoencoder(Model):
     """What training and sampling ask of both models, given `encode` and `decode`.
 
     A subclass says how it encodes, decodes, and what its losses are.
     """
-
-    phases = ("all",)
 
     options: AutoencoderOptions
 
@@ -152,14 +150,6 @@ class VariationalAutoencoder(nn.Module):
     def scheduled(self, progress: Progress) -> dict[str, float]:
         """β at a moment of training."""
         return {"beta": self.options.beta_at(progress.epoch, progress.epochs)}
-
-    def trained_in(self, phase: str) -> Iterator[nn.Parameter]:
-        """All weights: there is one phase."""
-        return self.parameters()
-
-    def forward(self, volumes: Tensor, **how: Any) -> dict[str, Tensor]:
-        """As `losses`: what a training step calls, so that several devices can share it."""
-        return self.losses(volumes, **how)
 
 
 # -- posterior and loss (equation 2) ---------------------------------------------------------------

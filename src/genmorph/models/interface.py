@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class GenerativeModel(Protocol):
     def trained_in(self, phase: str) -> Iterator[torch.nn.Parameter]:
         """Weights that a phase changes; each weight belongs to one phase."""
 
+    def acts(self, phase: str, progress: Progress) -> bool:
+        """Whether a phase takes part in the step that follows `progress`."""
+
     def losses(
         self,
         volumes: torch.Tensor,
@@ -61,6 +64,13 @@ class GenerativeModel(Protocol):
 
     def scheduled(self, progress: Progress) -> dict[str, float]:
         """Values that follow a schedule, to stand beside the losses in the training log."""
+
+    def fit_after_training(self, batches: Iterable[torch.Tensor]) -> None:
+        """Estimate what is no trained weight, when the weights are final; kept in buffers.
+
+        `batches` go once through all training volumes in their order, `[n, x, y, z]`; they are read
+        as they are asked for, so a model that asks for none costs nothing.
+        """
 
     def sample(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
         """One new volume for each generator, whatever the others are: `[n, x, y, z]`."""

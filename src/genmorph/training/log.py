@@ -29,13 +29,13 @@ class Log:
         One for each finished epoch.
     sums : dict
         Loss terms of the epoch under way, weighted by volumes.
-    counted : int
-        Volumes in `sums`.
+    counted : dict
+        Volumes in each of `sums`: not every phase acts in every step.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
-    counted: int = 0
+    counted: dict[str, int] = field(default_factory=dict)
     volumes_seen: int = 0
     seconds: float = 0.0
 
@@ -43,13 +43,13 @@ class Log:
         """Count the terms of a step."""
         for term, value in terms.items():
             self.sums[term] = self.sums.get(term, 0.0) + value * volumes
-        self.counted += volumes
+            self.counted[term] = self.counted.get(term, 0) + volumes
         self.volumes_seen += volumes
 
     def take_means(self) -> dict[str, float]:
         """Means of the terms since the last call."""
-        means = {term: value / self.counted for term, value in self.sums.items()}
-        self.sums, self.counted = {}, 0
+        means = {term: value / self.counted[term] for term, value in self.sums.items()}
+        self.sums, self.counted = {}, {}
         return means
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -167,9 +167,25 @@ def train(
         with passed_to_children():
             summary = _unpack(fabric.launch(_run_device_safely, model, run))
         model.load_state_dict(load_state(state)[1])  # the children trained copies
+    _fit_after_training(model, run, accelerator)
     with atomic_path(metrics) as temporary:
         shutil.copyfile(state / METRICS, temporary)
     return summary
+
+
+def _fit_after_training(model: GenerativeModel, run: _Run, accelerator: str) -> None:
+    """Show the model all training volumes once more, if it asks for them."""
+    import torch
+
+    def batches() -> Iterator[torch.Tensor]:
+        training = Volumes(run.store, run.training_ids, run.options.memory_gb)
+        for first in range(0, len(training), run.options.batch_size):
+            rows = range(first, min(first + run.options.batch_size, len(training)))
+            yield torch.from_numpy(training.batch(rows)).to(accelerator)
+
+    model.to(accelerator).eval()
+    with torch.no_grad():
+        model.fit_after_training(batches())
 
 
 def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
@@ -210,6 +226,8 @@ def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
             rows = schedule.batch(step)
             terms: dict[str, float] = {}
             for phase, optimizer in optimizers.items():
+                if not model.acts(phase, schedule.progress(step)):
+                    continue
                 batch = _Batch(phase, step, rows, schedule)
                 terms |= _take_phase(fabric, wrapped, model, optimizer, training, batch, run)
             log.add(terms, len(rows))

@@ -8,7 +8,7 @@ import torch
 
 from genmorph.errors import ConfigError
 from genmorph.models import build
-from genmorph.models.alpha_wgan import convolved_sizes, gradient_penalty
+from genmorph.models.adversarial import convolved_sizes, gradient_penalty
 from genmorph.models.interface import Progress
 
 THIN = {"channels": (2, 3, 4, 5), "latent_size": 6, "code_channels": 7}

@@ -227,7 +227,8 @@ class SliceVAE(Model):
             )
         sizes = slice_sizes((shape[0], shape[2]), options.depth)
         widths = channel_widths(options, len(sizes) - 1)
-        if widths[0] < 1 or options.latent_channels % widths[0]:
+        doublings = len(set(widths)) - 1
+        if widths[0] * 2**doublings != options.latent_channels or widths[0] < 1:
             raise ConfigError(
                 f"latent_channels {options.latent_channels} cannot be halved for each of the "
                 f"{len(sizes) - 1} blocks of a slice of {sizes[0]} pixels",

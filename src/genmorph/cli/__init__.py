@@ -21,6 +21,7 @@ GROUPS = (
     "ingest",
     "preprocess",
     "index",
+    "quality",
     "train",
     "sample",
     "reconstruct",

@@ -15,7 +15,7 @@ from genmorph.errors import ConfigError, did_you_mean
 from genmorph.validation import Options, validate
 
 Scale = Literal["smoke", "demo", "pilot", "paper"]
-Layout = Literal["bids"]
+Layout = Literal["bids", "adni", "hcp", "ukb", "oasis"]
 NAME = r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  # cohort names stand in paths: no dash, no dot
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from genmorph.cohorts.ingest import LAYOUTS, listing_digest
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
+from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES, Config, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
@@ -100,6 +101,8 @@ class Plan:
                 model = self.study(names[0]).models[self.figure(*names).model]
                 own += (module_of(model["architecture"]),)
             return own
+        if command == "simulate":
+            return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
             return (LAYOUTS[self.config.cohorts[names[0]].layout],)
         if command == "checks":

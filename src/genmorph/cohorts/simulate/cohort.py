@@ -46,8 +46,8 @@ def simulate_cohort(
     """Write a raw cohort of whole heads whose anatomy is known, and its truth.
 
     The raw tree is as the source lays it out; what no source would have lies below
-    `derivatives/truth`. The same seed gives the same bytes whatever the number of workers, and the first scans of a
-    larger cohort are those of a smaller one.
+    `derivatives/truth`. The same seed gives the same bytes whatever the number of workers, and
+    the first scans of a larger cohort are those of a smaller one.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from genmorph.cohorts.simulate.scanner import (
     acquire,
     bias_field,
     draw_acquisition,
+    draw_field_strength,
     face_mask,
     ideal_signal,
     template_from_scanner,
@@ -99,7 +100,12 @@ def simulate_scan(
     """
     person = visit.participant_id
     anatomy, contrast = anatomy_of(visit, seed), contrast_of(visit, seed)
-    acquisition = draw_acquisition(_generator(seed, visit.scan_id, "acquisition"), scanner)
+    rng = _generator(seed, visit.scan_id, "acquisition")
+    tesla = draw_field_strength(rng, scanner)
+    if visit.run == 2:  # in the scanner of the first run
+        first_run = replace(visit, run=1).scan_id
+        tesla = draw_field_strength(_generator(seed, first_run, "acquisition"), scanner)
+    acquisition = draw_acquisition(rng, tesla)
     grid, resolution_mm = scanner.grid(), scanner.resolution_mm
 
     velocity = person_velocity(template, anatomy, _generator(seed, person, "shape"))

@@ -189,10 +189,14 @@ class Acquisition:
     bias_amplitude: float
 
 
-def draw_acquisition(rng: np.random.Generator, scanner: Scanner) -> Acquisition:
-    """Draw pose, field strength, gain, noise and bias amplitude of one visit."""
+def draw_field_strength(rng: np.random.Generator, scanner: Scanner) -> float:
+    """Which of the source's field strengths (tesla) a session has."""
     strengths = scanner.field_strengths_tesla
-    tesla = strengths[int(rng.integers(2)) % len(strengths)]
+    return strengths[int(rng.integers(2)) % len(strengths)]
+
+
+def draw_acquisition(rng: np.random.Generator, tesla: float) -> Acquisition:
+    """Draw pose, gain, noise and bias amplitude of one scan at a field strength."""
     rotation = np.clip(rng.normal(0.0, (3.5, 2.0, 2.5)), -7.0, 7.0)
     translation = np.clip(rng.normal(0.0, 3.0, 3), -6.0, 6.0)
     return Acquisition(

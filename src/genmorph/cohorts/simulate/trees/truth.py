@@ -248,7 +248,7 @@ Names begin with the scan id of `truth.tsv`, whose column `path` says which raw 
 but the displacement lie on the raw scan's voxels, with its orientation.
 
 - `label-{GM,WM,CSF,L}_probseg`: fractions in steps of 1/255; L are lesions.
-- `desc-brain_mask`, `dseg`: the mask, and the largest of the three fractions within it (`dseg.tsv`).
+- `desc-brain_mask`, `dseg`: the mask, and the largest of the three fractions in it (`dseg.tsv`).
 - `desc-effects_dseg`: where age and disease act: lateral ventricles, medial temporal gray matter,
   cortex (`desc-effects_dseg.tsv`).
 - `from-T1w_to-MNI152_mode-image_xfm`: displacement (x, y, z, 1, 3; mm; RAS+) on a grid of 4 mm, to

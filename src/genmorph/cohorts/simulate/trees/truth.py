@@ -250,7 +250,7 @@ but the displacement lie on the raw scan's voxels, with its orientation.
 - `label-{GM,WM,CSF,L}_probseg`: fractions in steps of 1/255; L are lesions.
 - `desc-brain_mask`, `dseg`: the mask, and the largest of the three fractions in it (`dseg.tsv`).
 - `desc-effects_dseg`: where age and disease act: lateral ventricles, medial temporal gray matter,
-  cortex (`desc-effects_dseg.tsv`).
+  cortex, that of the cerebellum included (`desc-effects_dseg.tsv`).
 - `from-T1w_to-MNI152_mode-image_xfm`: displacement (x, y, z, 1, 3; mm; RAS+) on a grid of 4 mm, to
   add to a position of the scan's world to reach the template: pose, head size and warp in one.
   Between the grid's points take it trilinear.

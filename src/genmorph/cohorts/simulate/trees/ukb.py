@@ -72,7 +72,10 @@ def _eid(number: int) -> str:
 
 
 def write_raw(root: Path, scan: SimulatedScan, seed: int) -> str:
-    """Write a scan's archive; return its path with the member."""
+    """Write a scan's archive; return its path with the member.
+
+    A reader asks each archive for the same member, so an unusable scan's path names that too.
+    """
     visit = scan.visit
     name = f"{source_id(visit)}_20252_{visit.session_number + 1}_0.zip"
     member = UNUSABLE if visit.number == UNUSABLE_PERSON else MEMBER
@@ -81,7 +84,7 @@ def write_raw(root: Path, scan: SimulatedScan, seed: int) -> str:
         member.replace(".nii.gz", ".json"): _sidecar(scan),
     }
     put(root, name, _zip(members))
-    return f"{name}!{member}"
+    return f"{name}!{MEMBER}"
 
 
 def _sidecar(scan: SimulatedScan) -> bytes:
@@ -155,5 +158,13 @@ def _instance(visit: Visit, row: Mapping[str, Any], seed: int) -> dict[str, Any]
 
 
 def _person_without_scan(last: int) -> dict[str, Any]:
-    """Somebody who was recruited, and never scanned."""
-    return {"eid": _eid(last + 1), "31-0.0": 0, "34-0.0": 1950, "21022-0.0": 58}
+    """Somebody who came to the imaging visit, and of whom no T1 image was delivered."""
+    return {
+        "eid": _eid(last + 1),
+        "31-0.0": 0,
+        "34-0.0": 1950,
+        "21022-0.0": 58,
+        "21003-2.0": 64,
+        "53-2.0": "2014-09-03",
+        "54-2.0": CENTRES[0],
+    }

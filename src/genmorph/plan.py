@@ -17,6 +17,7 @@ import yaml
 
 from genmorph.cohorts.ingest import LAYOUTS, listing_digest, typed_options
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
+from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES, Config, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
@@ -106,6 +107,8 @@ class Plan:
             return own
         if command == "preprocess":
             return (ENGINES[self.config.preprocessing.engine],)
+        if command == "simulate":
+            return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
             return (LAYOUTS[self.config.cohorts[names[0]].layout],)
         if command == "checks":

@@ -15,7 +15,12 @@ from genmorph.files import digest, write_json, write_tsv
 from genmorph.validation import validate
 
 # module of each layout, loaded when it is asked for
-LAYOUTS = {"bids": "genmorph.cohorts.bids"}
+LAYOUTS = {
+    "bids": "genmorph.cohorts.bids",
+    "adni": "genmorph.cohorts.adni",
+    "hcp": "genmorph.cohorts.hcp",
+    "oasis": "genmorph.cohorts.oasis",
+}
 PARTICIPANT_COLUMNS = (
     "participant_id",
     "split",

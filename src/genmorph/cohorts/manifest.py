@@ -27,9 +27,10 @@ class Scan:
         The person's id as the source spells it; it stays in the cohort's folder.
     path : str
         Below the cohort's root: a file, `archive.zip!member`, or a folder of DICOM slices.
-    format : {'nifti', 'analyze', 'dicom'}
+    format : {'nifti', 'analyze-ASL', 'analyze-LAS', ..., 'dicom'}
+        That of Analyze images says which way their axes run.
     size : int
-        Bytes, as found at ingest.
+        Bytes, as found at ingest: of a zip member unpacked, of a pair or folder in all.
     crc32 : str or None
         Of a zip member, as its archive states it.
     skull_stripped : bool

@@ -36,8 +36,20 @@ class Table:
     rows: list[dict[str, str | None]]
 
     def has(self, *alternatives: Sequence[str]) -> bool:
-        """Whether the header has one spelling of each column asked for."""
-        return all(any(name in self.columns for name in names) for names in alternatives)
+        """Whether the header has one spelling of each column asked for.
+
+        Raises
+        ------
+        CohortError
+            When it has them, but one of them more than once.
+        """
+        found = [[name for name in names if name in self.columns] for names in alternatives]
+        if not all(found):
+            return False
+        twice = [name for names in found for name in names if self.columns.count(name) > 1]
+        if twice:
+            raise CohortError(f"{self.path}: column {twice[0]} stands in it more than once")
+        return True
 
 
 def walk(root: Path) -> Iterator[Path]:
@@ -52,6 +64,8 @@ def walk(root: Path) -> Iterator[Path]:
 def find_tables(source: Source, files: Iterable[Path]) -> list[Table]:
     """Tables of a cohort: of its folder of tables, else those among the `files` below its root.
 
+    Below the root only the first two levels count: deeper tables describe one scan each.
+
     Raises
     ------
     CohortError
@@ -63,6 +77,8 @@ def find_tables(source: Source, files: Iterable[Path]) -> list[Table]:
                 f"{source.tables}: no such folder", "set the cohort's tables in config.yaml"
             )
         files = walk(source.tables)
+    else:
+        files = (path for path in files if len(path.relative_to(source.root).parts) <= 2)
     return [read_table(path) for path in files if path.suffix.lower() in SUFFIXES]
 
 
@@ -72,7 +88,7 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     CohortError
-        When the file is no text, has no header, or names a column twice.
+        When the file is no text.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -91,9 +107,6 @@ def read_table(path: Path) -> Table:
     if not lines:
         return Table(path, (), [])
     columns = tuple(name.strip().lower() for name in lines[0])
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise CohortError(f"{path}: column {', '.join(twice)} stands in it more than once")
     rows = [dict(zip(columns, map(_value, line), strict=False)) for line in lines[1:] if any(line)]
     return Table(path, columns, rows)
 

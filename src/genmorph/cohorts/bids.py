@@ -86,7 +86,7 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
 
 
 def _listed(scans: list[Scan], people: dict[str, dict[str, Any]]) -> list[Scan]:
-    """The scans, those of people whom `participants.tsv` does not list left out, if there is one."""
+    """The scans; where there is a `participants.tsv`, those of people not in it left out."""
     return [
         leave_out(scan, "matched", "participants.tsv does not list the person")
         if people and scan.participant_id not in people

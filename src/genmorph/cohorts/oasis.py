@@ -110,9 +110,7 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
     described_in = {table.path for table in tables} | {path for path, _ in texts.values()}
     return Reading(
         leave_out_withdrawn(scans, source),
-        files=tuple(
-            sorted({table.path for table in tables} | {path for path, _ in texts.values()})
-        ),
+        files=tuple(sorted(described_in)),
         notes=_notes(options),
         rows_without_scan=tuple(sorted({visit.rsplit("_", 1)[0] for visit in in_table} - found)),
         name="OASIS-1",

@@ -251,9 +251,9 @@ def _convert(slices: Path, out: Path, name: str) -> str:
     """Run dcm2niix; its last line of output."""
     import dcm2niix
 
-    # -g i: no defaults of the user's own; -z n: not packed; -b n: no sidecar; -x n: not cropped;
-    # -m n: series are never merged
-    options = ["-g", "i", "-z", "n", "-b", "n", "-x", "n", "-m", "n", "-f", "scan", "-o"]
+    # -g i: no defaults of the user's own; -z n: not packed; -b n: no sidecar; -x i: neither cropped
+    # nor turned, slices stay the last axis; -m n: series are never merged
+    options = ["-g", "i", "-z", "n", "-b", "n", "-x", "i", "-m", "n", "-f", "scan", "-o"]
     try:
         done = subprocess.run(
             [str(dcm2niix.bin), *options, str(out), str(slices)],

@@ -178,8 +178,9 @@ def pair(folder):
 # DICOM folders
 
 
-def write_dicom(folder: Path, data, *, skip=(), series="1.2.3", spacing=1.5, start=0):
-    """An MR series of axial slices: columns run left, rows posterior, slices superior."""
+def write_dicom(folder: Path, data, *, skip=(), series="1.2.3", spacing=1.5, sagittal=False):
+    """An MR series, of axial slices (columns run left, rows posterior, slices superior), or of
+    sagittal ones (columns run posterior, rows inferior, slices left)."""
     pydicom = pytest.importorskip("pydicom", reason="pydicom writes the slices")
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
@@ -204,8 +205,9 @@ def write_dicom(folder: Path, data, *, skip=(), series="1.2.3", spacing=1.5, sta
         slice_.SeriesDescription, slice_.ProtocolName = "MPRAGE", "MPRAGE"
         slice_.SeriesNumber = slice_.AcquisitionNumber = int(series[-1])
         slice_.InstanceNumber = number + 1
-        slice_.ImagePositionPatient = [10.0, -20.0, 5.0 + start + spacing * number]
-        slice_.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        place = spacing * number
+        slice_.ImagePositionPatient = [place, 0, 0] if sagittal else [10.0, -20.0, 5.0 + place]
+        slice_.ImageOrientationPatient = [0, 1, 0, 0, 0, -1] if sagittal else [1, 0, 0, 0, 1, 0]
         slice_.PixelSpacing, slice_.SliceThickness = [1.0, 1.0], spacing
         slice_.SpacingBetweenSlices = spacing
         slice_.Rows, slice_.Columns = data.shape[1], data.shape[0]
@@ -230,6 +232,15 @@ def test_a_dicom_series_becomes_one_volume_in_its_place(tmp_path):
     np.testing.assert_allclose(first[:3], [-10, 20, 5], atol=1e-4)
     files = sorted((tmp_path / "I9").iterdir())
     assert raw.size == sum(path.stat().st_size for path in files)
+
+
+def test_sagittal_slices_as_most_scanners_make_them(tmp_path):
+    data = volume()
+    write_dicom(tmp_path / "I9", data, sagittal=True)
+    image = parse_scan(read_raw(RawFile(tmp_path, "I9", "dicom")).content, "I9")
+    # (posterior, inferior, left) becomes (right, anterior, superior)
+    np.testing.assert_array_equal(image.data, np.transpose(data, (2, 0, 1))[::-1, ::-1, ::-1])
+    np.testing.assert_allclose(image.voxel_mm, [1.5, 1, 1], atol=1e-5)
 
 
 def test_the_same_slices_give_the_same_bytes_anywhere(tmp_path):

@@ -30,7 +30,7 @@ from genmorph.cohorts.adni_tables import (
 )
 from genmorph.cohorts.manifest import Scan
 from genmorph.cohorts.reading import Reading, Source, leave_out, nothing_found, require_folder
-from genmorph.cohorts.tables import find_tables, leave_out_withdrawn, walk
+from genmorph.cohorts.tables import find_tables, leave_out_withdrawn, seen, walk
 from genmorph.errors import CohortError
 from genmorph.validation import Options
 
@@ -123,7 +123,7 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
         raise nothing_found(root, PATTERNS, HOLDS)
     if not study.images and not study.visits:
         raise CohortError(
-            f"{root}: no table or XML sidecar describes its images",
+            f"{root}: no table or XML sidecar describes its images{seen(tables)}",
             "download the collection's CSV (Image Data ID, Subject, Group, Sex, Age, Visit, "
             "Acq Date) or ADNIMERGE.csv, and set the cohort's tables to their folder",
         )

@@ -27,6 +27,7 @@ from genmorph.cohorts.tables import (
     find_tables,
     leave_out_withdrawn,
     number,
+    seen,
     sex_of,
     walk,
 )
@@ -98,14 +99,11 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
     found = sorted(_find(root, files, options.image), key=lambda one: (one.person, *_order(one)))
     if not found:
         raise nothing_found(root, PATTERNS, HOLDS)
-    tables = [
-        table
-        for table in find_tables(source, files)
-        if table.has(("subject",)) and any(name in table.columns for name in _PERSON_COLUMNS)
-    ]
+    every = find_tables(source, files)
+    tables = [table for table in every if _describes_people(table)]
     if not tables:
         raise CohortError(
-            f"{root}: no table with the columns Subject, Gender and Age",
+            f"{root}: no table with the columns Subject, Gender and Age{seen(every)}",
             "download the unrestricted data as CSV (and the restricted data, if you may), and set "
             "the cohort's tables to their folder",
         )
@@ -119,6 +117,10 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
         rows_without_scan=tuple(sorted(set(people) - {one.person for one in found})),
         name="HCP Young Adult",
     )
+
+
+def _describes_people(table: Table) -> bool:
+    return table.has(("subject",)) and any(name in table.columns for name in _PERSON_COLUMNS)
 
 
 def _order(one: _Found) -> tuple[object, ...]:

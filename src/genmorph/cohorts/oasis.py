@@ -30,6 +30,7 @@ from genmorph.cohorts.tables import (
     find_tables,
     leave_out_withdrawn,
     number,
+    seen,
     sex_of,
     walk,
 )
@@ -92,11 +93,13 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
         return replace(reading, scans=leave_out_withdrawn(reading.scans, source))
     if not visits:
         raise nothing_found(root, PATTERNS, HOLDS)
-    tables = [table for table in tables if table.has(("id",), ("m/f",), ("age",), ("cdr",))]
+    every = tables
+    tables = [table for table in every if table.has(("id",), ("m/f",), ("age",), ("cdr",))]
     texts = _read_texts(files, visits)
     if not tables and not texts:
         raise CohortError(
-            f"{root}: no table with the columns ID, M/F, Age and CDR, and no text file of a visit",
+            f"{root}: no table with the columns ID, M/F, Age and CDR, and no text file of a visit"
+            + seen(every),
             "save oasis_cross-sectional (a spreadsheet) as CSV, and set the cohort's tables to "
             "its folder",
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from genmorph.cohorts.manifest import Scan
 from genmorph.cohorts.reading import Reading, leave_out
-from genmorph.cohorts.tables import Table, by_person, first, number
+from genmorph.cohorts.tables import Table, by_person, first, number, seen
 from genmorph.errors import CohortError
 
 PATTERNS = ("**/sub-OAS3<number>_ses-d<day>[_run-<n>]_T1w.nii[.gz]",)
@@ -31,7 +31,7 @@ def is_there(files: Iterable[Path]) -> bool:
     return any(_NAME.fullmatch(path.name) for path in files)
 
 
-def read(root: Path, files: Iterable[Path], tables: Iterable[Table]) -> Reading:
+def read(root: Path, files: Iterable[Path], tables: Sequence[Table]) -> Reading:
     """Every T1 scan of OASIS-3, the first by name of each session kept.
 
     Age: the clinical table's age at entry plus the session's days. Diagnosis: the Clinical
@@ -46,7 +46,7 @@ def read(root: Path, files: Iterable[Path], tables: Iterable[Table]) -> Reading:
     ratings = [table for table in tables if table.has(_PERSON, _RATING)]
     if not people:
         raise CohortError(
-            f"{root}: no table with the columns OASISID and AgeatEntry",
+            f"{root}: no table with the columns OASISID and AgeatEntry{seen(tables)}",
             "download OASIS3_demographics.csv (and OASIS3_UDSb4_cdr.csv for diagnoses), and set "
             "the cohort's tables to their folder",
         )

@@ -52,6 +52,12 @@ class Table:
         return True
 
 
+def seen(tables: Iterable[Table]) -> str:
+    """Tables and the start of their headers, for the error that none of them is the one wanted."""
+    heads = [f"{table.path.name} ({', '.join(table.columns[:6])})" for table in tables]
+    return "; tables seen: " + (", ".join(heads[:5]) or "none")
+
+
 def walk(root: Path) -> Iterator[Path]:
     """Every file below a folder in sorted order; not hidden ones, nor a simulation's truth."""
     for folder, folders, names in os.walk(root):

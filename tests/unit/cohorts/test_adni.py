@@ -309,6 +309,18 @@ def test_without_any_table_the_cure_is_named(download):
         download.read()
 
 
+def test_other_spellings_of_the_collection_and_unknown_ones(download):
+    download.image(listed=None)
+    header = "Image ID,Subject ID,Research Group,Sex,Age,Visit,Study Date"
+    row = "120917,002_S_0413,AD,M,80,m12,5/02/2006"
+    download.table("idaSearch.csv", header, row)
+    (scan,) = download.read().scans
+    assert (scan.session, scan.diagnosis, scan.sex, scan.age_years) == ("ses-M012", "AD", "M", 80.0)
+    download.table("idaSearch.csv", header.replace("Image ID", "Picture"), row)
+    with pytest.raises(CohortError, match=r"tables seen: idaSearch.csv \(picture, subject id, "):
+        download.read()
+
+
 def test_a_wrong_root_says_what_was_looked_for(download, tmp_path):
     (download.root / "notes.txt").write_text("nothing here")
     with pytest.raises(CohortError, match=r"patterns tried: .*files seen: notes.txt"):

@@ -12,10 +12,11 @@ import yaml
 from pydantic import BaseModel, Field, model_validator
 
 from genmorph.errors import ConfigError, did_you_mean
+from genmorph.splits import in_people
 from genmorph.validation import Options, validate
 
 Scale = Literal["smoke", "demo", "pilot", "paper"]
-Layout = Literal["bids"]
+Layout = Literal["bids", "adni", "hcp", "ukb", "oasis"]
 NAME = r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  # cohort names stand in paths: no dash, no dot
 
 
@@ -30,17 +31,29 @@ class Simulation(Options):
 
 
 class Splits(Options):
-    """Shares of the people, never of the scans: all scans of a person stay together."""
+    """Shares of the people, never of the scans: all scans of a person, and families, stay
+    together."""
 
-    train: float = Field(0.6, gt=0, lt=1)
-    validation: float = Field(0.2, gt=0, lt=1)
-    test: float = Field(0.2, gt=0, lt=1)
+    train: float = Field(0.6, gt=0, description="share of the people, or how many: 0.6 or 31740")
+    validation: float = Field(0.2, gt=0)
+    test: float = Field(0.2, gt=0)
     seed: int = Field(0, ge=0, description="decides who comes first when people are shared out")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share, or number, of the people in each split."""
+        return self.model_dump(exclude={"seed"})
 
     @model_validator(mode="after")
     def _whole(self) -> Splits:
-        if abs(self.train + self.validation + self.test - 1.0) > 1e-6:
-            raise ValueError("train + validation + test must be 1")
+        shares = self.shares.values()
+        if in_people(self.shares):
+            if any(share != int(share) for share in shares):
+                raise ValueError("numbers of people must be whole")
+        elif abs(sum(shares) - 1.0) > 1e-6:
+            raise ValueError(
+                "train + validation + test must be 1, or each of them a number of people"
+            )
         return self
 
 
@@ -50,6 +63,15 @@ class Cohort(Options):
     layout: Layout = Field("bids", description="how the raw files lie on disk")
     root: str | None = Field(
         None, description="folder of the raw scans; ${NAME} takes an environment variable"
+    )
+    tables: str | None = Field(
+        None, description="folder of the source's tables; null: they are searched below the root"
+    )
+    withdrawn: str | None = Field(
+        None, description="file of people who withdrew their consent, one id a line"
+    )
+    options: dict[str, Any] = Field(
+        {}, description="choices of the layout, e.g. {image: T1/T1_brain.nii.gz}; see docs/data.md"
     )
     simulate: Simulation | None = Field(None, description="make the cohort instead of reading one")
     splits: Splits = Field(Splits())
@@ -161,6 +183,11 @@ class Config(Options):
         if entry.root is None:
             return Path(self.results) / "raw" / cohort
         return Path(expand_variables(entry.root, f"cohorts.{cohort}.root"))
+
+    def cohort_path(self, cohort: str, key: str) -> Path | None:
+        """A cohort's `tables` or `withdrawn`, environment variables expanded; None when not set."""
+        value = getattr(self.cohorts[cohort], key)
+        return value and Path(expand_variables(value, f"cohorts.{cohort}.{key}"))
 
 
 class ScaleDefaults(Options):

@@ -7,13 +7,15 @@ Snakemake. `Plan` is made once from the configuration, when the workflow is read
 from __future__ import annotations
 
 import functools
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from genmorph.cohorts.ingest import LAYOUTS, listing_digest
+from genmorph.cohorts.ingest import LAYOUTS, listing_digest, typed_options
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
 from genmorph.config import SCALES, Config, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
@@ -132,15 +134,18 @@ class Plan:
 
     def _ingest(self, cohort: str) -> dict[str, Any]:
         entry = self.config.cohorts[cohort]
-        shares = entry.splits.model_dump()
         return {
             "cohort": cohort,
             "layout": entry.layout,
-            "split_seed": shares.pop("seed"),
-            "shares": shares,
+            "options": typed_options(entry.layout, entry.options, f"cohorts.{cohort}.options"),
+            "split_seed": entry.splits.seed,
+            "shares": entry.splits.shares,
             "shard_size": self.config.preprocessing.shard_size
             or SCALES[self.config.scale].shard_size,
         }
+
+    def _flow(self, cohort: str) -> dict[str, Any]:
+        return {"cohort": cohort}
 
     def _preprocess(self, recipe: str) -> dict[str, Any]:
         study = self._study_of_recipe(recipe)
@@ -262,6 +267,24 @@ class Plan:
         return sorted({*self.models, *references})
 
     @property
+    def wildcards(self) -> dict[str, str]:
+        """What the words of paths may be, as regular expressions."""
+        return {
+            "cohort": "|".join(self.config.cohorts),
+            "recipe": "[a-z0-9_]+",
+            "shard": r"\d{4}",
+            "study": "|".join(self.studies),
+            "model": "|".join(map(re.escape, self.runs)),
+            "population": "[A-Za-z0-9_]+",
+            "seed": r"\d+",
+            "reconstructed": "(validation_)?reconstructions",
+            "measure": "[a-z_]+",
+            "table": "[a-z0-9_]+",
+            "figure": "[a-z0-9_]+",
+            "notebook": "[a-z0-9_]+",
+        }
+
+    @property
     def gpu_resources(self) -> dict[str, Any]:
         """What a rule that trains or samples asks of the scheduler; nothing on CPU."""
         compute = self.config.compute
@@ -324,7 +347,22 @@ class Plan:
         """Changes when scans come to a real cohort's folder or go from it."""
         if cohort in self.simulated:
             return "simulated"
-        return listing_digest(self.config.cohort_root(cohort))
+        return listing_digest(
+            self.config.cohort_root(cohort),
+            self.config.cohort_path(cohort, "tables"),
+            self.config.cohort_path(cohort, "withdrawn"),
+        )
+
+    def cohort_arguments(self, cohort: str) -> str:
+        """Arguments that name a cohort's raw tree and the files that go with it."""
+        places = {
+            "root": self.config.cohort_root(cohort),
+            "tables": self.config.cohort_path(cohort, "tables"),
+            "withdrawn": self.config.cohort_path(cohort, "withdrawn"),
+        }
+        return " ".join(
+            f"--{key} {shlex.quote(str(place))}" for key, place in places.items() if place
+        )
 
     def raw_inputs(self, cohort: str) -> list[str]:
         """What ingest waits for: the tree of a simulated cohort."""
@@ -417,11 +455,16 @@ class Plan:
         ]
 
     def figures(self, *studies: str) -> list[str]:
-        """Figure files of some studies (default: all)."""
+        """Figure files of some studies (default: all), and the flows of their cohorts."""
+        studies = studies or tuple(self.studies)
+        cohorts = sorted({self.study(study).cohort for study in studies})
         return [
-            str(self.paths.fill("figure", study=study, figure=figure))
-            for study in studies or self.studies
-            for figure in self.study(study).spec.figures
+            *(str(self.paths.fill("flow", cohort=cohort)) for cohort in cohorts),
+            *(
+                str(self.paths.fill("figure", study=study, figure=figure))
+                for study in studies
+                for figure in self.study(study).spec.figures
+            ),
         ]
 
     def notebook_inputs(self, notebook: str) -> list[str]:
@@ -452,6 +495,7 @@ class Plan:
         wanted = {
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],
+            "flow": [(cohort,) for cohort in self.config.cohorts],
             "preprocess": [(recipe,) for recipe in sorted(recipes)],
             "index": [(recipe,) for recipe in sorted(recipes)],
             "train": [(name, model) for name, room in every for model in room.trained],

@@ -18,7 +18,9 @@ from genmorph.errors import GenmorphError
 GROUPS = (
     "config",
     "simulate",
+    "cohorts",
     "ingest",
+    "flow",
     "preprocess",
     "index",
     "train",

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from genmorph.cli.common import CohortName, Manifest, Out, Parameters, Workers, read_parameters
+from genmorph.cli.common import (
+    CohortName,
+    Manifest,
+    Out,
+    Parameters,
+    Root,
+    Workers,
+    read_parameters,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 def preprocess(
     manifest: Manifest,
-    root: Annotated[Path, typer.Option("--root", help="Folder of the raw scans (only read).")],
+    root: Root,
     shard: Annotated[int, typer.Option("--shard", help="Number of the shard.")],
     cohort: CohortName,
     array: Annotated[Path, typer.Option("--array", help="Shard array to write (.zarr).")],
@@ -59,12 +67,12 @@ def preprocess(
         recording("preprocess", out=out, parameters=values, outputs=[array, mosaics]) as record,
     ):
         report = preprocess_shard(rows, array, out, mosaics, recipe, workers=workers)
-        paths = {scan.scan_id: scan.path for scan in scans}
+        by_id = {scan.scan_id: scan for scan in scans}
         for scan_id, (sha256, size) in report.raw.items():
             record.add_input(
-                root / paths[scan_id],
+                root / by_id[scan_id].path,
                 base=f"cohort:{cohort}",
-                name=paths[scan_id],
+                name=by_id[scan_id].public_name,
                 sha256=sha256,
                 size=size,
             )

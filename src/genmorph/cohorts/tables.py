@@ -217,7 +217,7 @@ def people_withdrawn(source: Source) -> frozenset[str]:
             f"{source.withdrawn}: the list of withdrawn people cannot be read ({error.strerror})",
             "set the cohort's withdrawn in config.yaml to the list, one id a line",
         ) from None
-    return frozenset(word for line in lines if (word := line.strip().strip('",')))
+    return frozenset(word for line in lines if (word := line.split(",")[0].strip().strip('"')))
 
 
 def leave_out_withdrawn(scans: Iterable[Scan], source: Source) -> list[Scan]:

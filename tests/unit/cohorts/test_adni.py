@@ -108,6 +108,7 @@ def test_a_scan_with_all_that_the_list_says(download):
     )
     assert (scan.acquisition_date, scan.format) == ("2006-05-02", "nifti")
     assert (download.root / scan.path).stat().st_size == scan.size
+    assert scan.public_name == scan.path  # the study's id is the source's in other letters
 
 
 @pytest.mark.parametrize("prefix", ["", "I"])

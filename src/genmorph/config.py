@@ -92,6 +92,11 @@ class StudyRoles(Options):
         description="scan id of the template; null takes the healthy training scan nearest to the "
         "training mean",
     )
+    populations: dict[str, str | dict[str, Any] | None] = Field(
+        {},
+        description='more populations, or others under the study\'s names: {old: "age_years > 70", '
+        "young: {field: age_years, lowest: 0.2}}",
+    )
 
 
 class Features(Options):

@@ -166,7 +166,7 @@ class Plan:
         return {
             "study": study,
             "model": model,
-            "population": room.spec.populations[POPULATION],
+            "population": room.populations[POPULATION],
             "template_scan": room.template_scan,
             "precision": self.config.compute.precision,
             "device": self.config.compute.device,
@@ -187,7 +187,7 @@ class Plan:
         parameters = {
             "study": study,
             "model": model,
-            "population": room.spec.populations[POPULATION],
+            "population": room.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
         }
         if model in room.trained:
@@ -201,7 +201,7 @@ class Plan:
         parameters = {
             "study": study,
             "measure": measure,
-            "population": room.spec.populations[POPULATION],
+            "population": room.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
             "kind": measure,
             "split": "test",
@@ -229,7 +229,7 @@ class Plan:
             "scale": self.config.scale,
             "seed": self.seeds[0],
             "numerical_threads": self.config.compute.threads,
-            "population": self.study(study).spec.populations[POPULATION],
+            "population": self.study(study).populations[POPULATION],
             **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
             "needs": self._figure_needs(study, figure),
         }

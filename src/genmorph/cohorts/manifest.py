@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from genmorph.errors import CohortError
 from genmorph.files import digest, read_tsv, write_tsv
 from genmorph.splits import assign_splits
 
@@ -222,43 +221,3 @@ class Ledger:
             for key, value in getattr(self, name).items()
         ]
         write_tsv(self.path, LEDGER_COLUMNS, rows)
-
-
-def select(
-    scans: Iterable[Scan],
-    participants: Iterable[Mapping[str, str | None]],
-    *,
-    split: str,
-    population: str | None = None,
-) -> list[Scan]:
-    """Kept scans of the people of one split, in order of scan id.
-
-    Parameters
-    ----------
-    split : {'train', 'validation', 'test'}
-    population : str, optional
-        An expression over the manifest's columns, such as ``"diagnosis == 'CN'"``; None takes all.
-
-    Raises
-    ------
-    CohortError
-        When nothing is left.
-    """
-    split_of = {row["participant_id"]: row["split"] for row in participants}
-    chosen = [
-        scan
-        for scan in scans
-        if scan.exclude_reason is None and split_of.get(scan.participant_id) == split
-    ]
-    if population:
-        import pandas as pd
-
-        table = pd.DataFrame([asdict(scan) for scan in chosen], columns=MANIFEST_COLUMNS)
-        inside = set(table.query(population)["scan_id"])
-        chosen = [scan for scan in chosen if scan.scan_id in inside]
-    if not chosen:
-        raise CohortError(
-            f"no scan is left in split '{split}'" + (f" of {population!r}" if population else ""),
-            "add scans, or change the cohort's splits",
-        )
-    return sorted(chosen, key=lambda scan: scan.scan_id)

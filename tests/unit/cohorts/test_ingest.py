@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from genmorph.cohorts.ingest import ingest_cohort, listing_digest, read_layout
-from genmorph.cohorts.manifest import read_manifest, rows_digest, select
+from genmorph.cohorts.manifest import read_manifest, rows_digest
+from genmorph.cohorts.populations import select
 from genmorph.cohorts.reading import Source
 from genmorph.errors import CohortError, GenmorphError
 from genmorph.files import read_json, read_tsv

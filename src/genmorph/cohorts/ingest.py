@@ -20,7 +20,13 @@ from genmorph.splits import UNUSED
 from genmorph.validation import validate
 
 # module of each layout, loaded when it is asked for
-LAYOUTS = {"bids": "genmorph.cohorts.bids", "ukb": "genmorph.cohorts.ukb"}
+LAYOUTS = {
+    "bids": "genmorph.cohorts.bids",
+    "adni": "genmorph.cohorts.adni",
+    "hcp": "genmorph.cohorts.hcp",
+    "ukb": "genmorph.cohorts.ukb",
+    "oasis": "genmorph.cohorts.oasis",
+}
 PARTICIPANT_COLUMNS = (
     "participant_id",
     "split",

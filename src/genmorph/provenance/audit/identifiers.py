@@ -131,7 +131,8 @@ def real_people(folder: Path) -> set[str]:
     for row in read_tsv(manifest, ("participant_id", "source_id")) if manifest.is_file() else ():
         if row["source_id"] is not None:
             ids.add(row["source_id"])
-            if row["source_id"] not in row["participant_id"]:  # a pseudonym tells nobody
+            label = row["source_id"].replace("_", "")  # as BIDS labels spell it
+            if label not in row["participant_id"]:  # a pseudonym tells nobody
                 ids.discard(row["participant_id"])
     labels = {name.removeprefix("sub-") for name in ids}
     return {name for name in ids | labels if _telling(name)}

@@ -36,7 +36,7 @@ def check_withdrawn(
         subject = f"cohorts/{cohort}"
         manifest = (root / record["outputs"][0]["path"]).parent / "manifest.tsv"
         try:
-            scans = read_tsv(manifest, ("scan_id", "source_id", "exclude_reason"))
+            scans = read_tsv(manifest, ("scan_id", "participant_id", "source_id", "exclude_reason"))
             lines = lists[cohort].read_text(encoding="utf-8-sig").splitlines()
         except (GenmorphError, OSError) as error:
             yield Finding("withdrawn", "unknown", subject, str(error))
@@ -45,7 +45,8 @@ def check_withdrawn(
         used = [
             scan["scan_id"]
             for scan in scans
-            if scan["exclude_reason"] is None and scan["source_id"] in withdrawn
+            if scan["exclude_reason"] is None
+            and withdrawn & {scan["source_id"], scan["participant_id"]}
         ]
         message = f"withdrew consent: {', '.join(sorted(used))}; run the workflow anew"
         yield verdict("withdrawn", not used, subject, message)

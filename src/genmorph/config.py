@@ -125,7 +125,14 @@ class Features(Options):
 class Preprocessing(Options):
     """How preprocessing is cut into jobs."""
 
-    engine: Literal["builtin"] = Field("builtin", description="software that carries out the steps")
+    engine: Literal["builtin", "fsl", "ants", "freesurfer", "spm"] = Field(
+        "builtin", description="software that carries out the steps; `genmorph engines` lists it"
+    )
+    step_engines: dict[str, str] = Field(
+        {},
+        description="{step: engine} for steps that another engine carries out, e.g. "
+        "{registration: builtin}; needs allow_mixed_engines",
+    )
     shard_size: int | None = Field(
         None, ge=1, description="scans handled by one job; null takes the scale's number"
     )
@@ -140,6 +147,16 @@ class Preprocessing(Options):
         {},
         description="{recipe: {step: {option: value}}} over a study's recipe; null drops the step",
     )
+
+    @model_validator(mode="after")
+    def _mixed_on_purpose(self) -> Preprocessing:
+        others = {name for name in self.step_engines.values() if name != self.engine}
+        if others and not self.allow_mixed_engines:
+            raise ValueError(
+                f"step_engines adds {', '.join(sorted(others))} to {self.engine}: set "
+                "allow_mixed_engines to true if that is meant"
+            )
+        return self
 
 
 class Compute(Options):

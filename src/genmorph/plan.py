@@ -23,7 +23,7 @@ from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
 from genmorph.models import module_of
 from genmorph.paths import Paths
-from genmorph.preprocessing.engines import ENGINES
+from genmorph.preprocessing.engines import ENGINE_STEPS, Engines
 from genmorph.provenance.code import code_hash
 from genmorph.provenance.record import project_folder
 from genmorph.publish.notebooks import imported_modules, read_needs, source_of
@@ -106,7 +106,7 @@ class Plan:
                 own += (module_of(model["architecture"]),)
             return own
         if command == "preprocess":
-            return (ENGINES[self.config.preprocessing.engine],)
+            return tuple(self._engines.modules(ENGINE_STEPS))
         if command == "simulate":
             return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
@@ -176,13 +176,19 @@ class Plan:
             or SCALES[self.config.scale].shard_size,
         }
 
+    @property
+    def _engines(self) -> Engines:
+        wanted = self.config.preprocessing
+        return Engines(wanted.engine, wanted.step_engines)
+
     def _flow(self, cohort: str) -> dict[str, Any]:
         return {"cohort": cohort}
 
     def _preprocess(self, recipe: str) -> dict[str, Any]:
         return {
             "recipe": recipe,
-            "engine": self.config.preprocessing.engine,
+            "engine": self._engines.default,
+            "step_engines": dict(self._engines.steps),
             **self.recipe(recipe),
         }
 

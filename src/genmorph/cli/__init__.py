@@ -21,6 +21,7 @@ GROUPS = (
     "cohorts",
     "ingest",
     "flow",
+    "engines",
     "preprocess",
     "index",
     "quality",

@@ -255,6 +255,7 @@ class Audit:
             self._places[cohort] = {
                 key: (row["path"], row.get("format") or "nifti")
                 for row in rows
+                if row.get("exclude_reason") is None
                 for key in (row["path"], row["scan_id"])
             }
         return self._places[cohort].get(name, (name, "nifti"))

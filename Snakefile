@@ -79,6 +79,7 @@ rule all:
         plan.tables(),
         paths.reported_checks,
         plan.figures(),
+        plan.quality_pages(),
         plan.notebooks(),
 
 
@@ -90,9 +91,10 @@ rule tables:
 
 
 rule figures:
-    """Every figure."""
+    """Every figure, and the quality page of every preprocessed cohort."""
     input:
         plan.figures(),
+        plan.quality_pages(),
 
 
 rule notebooks:

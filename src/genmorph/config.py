@@ -133,6 +133,13 @@ class Preprocessing(Options):
     max_failure_fraction: float = Field(
         0.1, ge=0, le=1, description="the study stops when more scans than this share fail"
     )
+    allow_mixed_engines: bool = Field(
+        False, description="one cohort may be made by several engines, or versions of one"
+    )
+    recipes: dict[str, dict[str, dict[str, Any] | None]] = Field(
+        {},
+        description="{recipe: {step: {option: value}}} over a study's recipe; null drops the step",
+    )
 
 
 class Compute(Options):

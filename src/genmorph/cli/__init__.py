@@ -23,6 +23,7 @@ GROUPS = (
     "flow",
     "preprocess",
     "index",
+    "quality",
     "train",
     "sample",
     "reconstruct",

@@ -45,6 +45,7 @@ def preprocess(
     from genmorph.cohorts.manifest import of_shard, read_manifest
     from genmorph.errors import CohortError
     from genmorph.files import locked
+    from genmorph.preprocessing.engines import ENGINES
     from genmorph.preprocessing.pipeline import ScanRow, preprocess_shard
     from genmorph.preprocessing.raw import RawFile
     from genmorph.preprocessing.steps import Recipe
@@ -64,9 +65,17 @@ def preprocess(
     ]
     with (
         locked(out),
-        recording("preprocess", out=out, parameters=values, outputs=[array, mosaics]) as record,
+        recording(
+            "preprocess",
+            out=out,
+            parameters=values,
+            outputs=[array, mosaics],
+            modules=[ENGINES[values["engine"]]],
+        ) as record,
     ):
-        report = preprocess_shard(rows, array, out, mosaics, recipe, workers=workers)
+        report = preprocess_shard(
+            rows, array, out, mosaics, recipe, engine=values["engine"], workers=workers
+        )
         by_id = {scan.scan_id: scan for scan in scans}
         for scan_id, (sha256, size) in report.raw.items():
             record.add_input(

@@ -103,7 +103,7 @@ def require(engine: str, step: str) -> None:
     if engine in PROGRAMS and step not in PROGRAMS[engine]:
         raise EngineError(f"engine {engine} has no {step}", instead.removeprefix("or "))
     raise EngineError(
-        f"engine {engine}: {step} needs {', '.join(found.missing[step])}, not found on this machine",
+        f"engine {engine}: {step} needs {', '.join(found.missing[step])}, not found here",
         f"{WHERE[engine]}; {instead}",
     )
 

@@ -1,9 +1,9 @@
 """Engine `spm`: SPM12's unified segmentation with the parameters that the papers state.
 
 SPM (Ashburner 2005), installed by the user under the GPL, run by MATLAB, Octave or as standalone.
-One run of the unified segmentation gives bias field, tissue maps and the affine matrix. Its defaults
-fail without a word on skull-stripped brains, whose cortex goes to the classes of scalp and air: a
-gate refuses tissue volumes that no brain has.
+One run of the unified segmentation gives bias field, tissue maps and the affine matrix. Its
+defaults fail without a word on skull-stripped brains, whose cortex goes to the classes of scalp and
+air: a gate refuses tissue volumes that no brain has.
 """
 
 from __future__ import annotations

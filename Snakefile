@@ -8,7 +8,6 @@ snakemake --list-target-rules                               what can be asked fo
 
 import fcntl
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -40,18 +39,7 @@ shell.prefix(
 
 
 wildcard_constraints:
-    cohort="|".join(plan.config.cohorts),
-    recipe="[a-z0-9_]+",
-    shard=r"\d{4}",
-    study="|".join(plan.studies),
-    model="|".join(map(re.escape, plan.runs)),
-    population="[A-Za-z0-9_]+",
-    seed=r"\d+",
-    reconstructed="(validation_)?reconstructions",
-    measure="[a-z_]+",
-    table="[a-z0-9_]+",
-    figure="[a-z0-9_]+",
-    notebook="[a-z0-9_]+",
+    **plan.wildcards,
 
 
 localrules:

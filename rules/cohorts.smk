@@ -17,7 +17,7 @@ rule simulate_cohort:
         runtime=lambda w, attempt: 240 * attempt,
     params:
         arguments=lambda w: plan.simulation(w.cohort),
-        code=plan.code("simulate"),
+        code=lambda w: plan.code("simulate", w.cohort),
     shell:
         "genmorph simulate {params.arguments} --workers {threads} --out {output.tree} > {log} 2>&1"
 
@@ -41,11 +41,36 @@ checkpoint ingest_cohort:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=lambda w, attempt: 30 * attempt,
     params:
-        root=lambda w: plan.config.cohort_root(w.cohort),
+        places=lambda w: plan.cohort_arguments(w.cohort),
         folder=paths.cohort,
         listing=lambda w: plan.raw_listing(w.cohort),
         parameters=lambda w: plan.json("ingest", w.cohort),
         code=lambda w: plan.code("ingest", w.cohort),
     shell:
-        "genmorph ingest --root {params.root:q} --parameters {params.parameters:q}"
+        "genmorph ingest {params.places} --parameters {params.parameters:q}"
         " --out {params.folder} > {log} 2>&1"
+
+
+rule draw_flow:
+    """Draw how many scans pass each stage from the raw tree to the splits."""
+    input:
+        description=paths.cohort_description,
+    output:
+        png=paths.flow,
+        svg=paths.flow.replace(".png", ".svg"),
+    log:
+        paths.log("draw_flow", "{cohort}"),
+    benchmark:
+        paths.benchmark("draw_flow", "{cohort}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
+    params:
+        parameters=lambda w: plan.json("flow", w.cohort),
+        code=plan.code("flow"),
+    shell:
+        "genmorph flow --description {input.description} --parameters {params.parameters:q}"
+        " --out {output.png} > {log} 2>&1"

@@ -12,10 +12,11 @@ import yaml
 from pydantic import BaseModel, Field, model_validator
 
 from genmorph.errors import ConfigError, did_you_mean
+from genmorph.splits import in_people
 from genmorph.validation import Options, validate
 
 Scale = Literal["smoke", "demo", "pilot", "paper"]
-Layout = Literal["bids"]
+Layout = Literal["bids", "adni", "hcp", "ukb", "oasis"]
 NAME = r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  # cohort names stand in paths: no dash, no dot
 
 
@@ -30,17 +31,29 @@ class Simulation(Options):
 
 
 class Splits(Options):
-    """Shares of the people, never of the scans: all scans of a person stay together."""
+    """Shares of the people, never of the scans: all scans of a person, and families, stay
+    together."""
 
-    train: float = Field(0.6, gt=0, lt=1)
-    validation: float = Field(0.2, gt=0, lt=1)
-    test: float = Field(0.2, gt=0, lt=1)
+    train: float = Field(0.6, gt=0, description="share of the people, or how many: 0.6 or 31740")
+    validation: float = Field(0.2, gt=0)
+    test: float = Field(0.2, gt=0)
     seed: int = Field(0, ge=0, description="decides who comes first when people are shared out")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share, or number, of the people in each split."""
+        return self.model_dump(exclude={"seed"})
 
     @model_validator(mode="after")
     def _whole(self) -> Splits:
-        if abs(self.train + self.validation + self.test - 1.0) > 1e-6:
-            raise ValueError("train + validation + test must be 1")
+        shares = self.shares.values()
+        if in_people(self.shares):
+            if any(share != int(share) for share in shares):
+                raise ValueError("numbers of people must be whole")
+        elif abs(sum(shares) - 1.0) > 1e-6:
+            raise ValueError(
+                "train + validation + test must be 1, or each of them a number of people"
+            )
         return self
 
 
@@ -50,6 +63,15 @@ class Cohort(Options):
     layout: Layout = Field("bids", description="how the raw files lie on disk")
     root: str | None = Field(
         None, description="folder of the raw scans; ${NAME} takes an environment variable"
+    )
+    tables: str | None = Field(
+        None, description="folder of the source's tables; null: they are searched below the root"
+    )
+    withdrawn: str | None = Field(
+        None, description="file of people who withdrew their consent, one id a line"
+    )
+    options: dict[str, Any] = Field(
+        {}, description="choices of the layout, e.g. {image: T1/T1_brain.nii.gz}; see docs/data.md"
     )
     simulate: Simulation | None = Field(None, description="make the cohort instead of reading one")
     splits: Splits = Field(Splits())
@@ -69,6 +91,11 @@ class StudyRoles(Options):
         None,
         description="scan id of the template; null takes the healthy training scan nearest to the "
         "training mean",
+    )
+    populations: dict[str, str | dict[str, Any] | None] = Field(
+        {},
+        description='more populations, or others under the study\'s names: {old: "age_years > 70", '
+        "young: {field: age_years, lowest: 0.2}}",
     )
 
 
@@ -98,7 +125,14 @@ class Features(Options):
 class Preprocessing(Options):
     """How preprocessing is cut into jobs."""
 
-    engine: Literal["builtin"] = Field("builtin", description="software that carries out the steps")
+    engine: Literal["builtin", "fsl", "ants", "freesurfer", "spm"] = Field(
+        "builtin", description="software that carries out the steps; `genmorph engines` lists it"
+    )
+    step_engines: dict[str, str] = Field(
+        {},
+        description="{step: engine} for steps that another engine carries out, e.g. "
+        "{registration: builtin}; needs allow_mixed_engines",
+    )
     shard_size: int | None = Field(
         None, ge=1, description="scans handled by one job; null takes the scale's number"
     )
@@ -113,6 +147,16 @@ class Preprocessing(Options):
         {},
         description="{recipe: {step: {option: value}}} over a study's recipe; null drops the step",
     )
+
+    @model_validator(mode="after")
+    def _mixed_on_purpose(self) -> Preprocessing:
+        others = {name for name in self.step_engines.values() if name != self.engine}
+        if others and not self.allow_mixed_engines:
+            raise ValueError(
+                f"step_engines adds {', '.join(sorted(others))} to {self.engine}: set "
+                "allow_mixed_engines to true if that is meant"
+            )
+        return self
 
 
 class Compute(Options):
@@ -168,6 +212,11 @@ class Config(Options):
         if entry.root is None:
             return Path(self.results) / "raw" / cohort
         return Path(expand_variables(entry.root, f"cohorts.{cohort}.root"))
+
+    def cohort_path(self, cohort: str, key: str) -> Path | None:
+        """A cohort's `tables` or `withdrawn`, environment variables expanded; None when not set."""
+        value = getattr(self.cohorts[cohort], key)
+        return value and Path(expand_variables(value, f"cohorts.{cohort}.{key}"))
 
 
 class ScaleDefaults(Options):

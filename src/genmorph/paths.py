@@ -54,6 +54,7 @@ PATTERNS = {
     "manifest": "cohorts/{cohort}/manifest.tsv",
     "participants": "cohorts/{cohort}/participants.tsv",
     "cohort_description": "cohorts/{cohort}/cohort.json",
+    "flow": "figures/cohort_{cohort}_flow.png",
     # preprocessed volumes
     "store": _STORE,
     "shard_array": _STORE + "/shard-{shard}.zarr",

@@ -7,20 +7,23 @@ Snakemake. `Plan` is made once from the configuration, when the workflow is read
 from __future__ import annotations
 
 import functools
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from genmorph.cohorts.ingest import LAYOUTS, listing_digest
+from genmorph.cohorts.ingest import LAYOUTS, listing_digest, typed_options
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
+from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES, Config, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
 from genmorph.models import module_of
 from genmorph.paths import Paths
-from genmorph.preprocessing.engines import ENGINES
+from genmorph.preprocessing.engines import ENGINE_STEPS, Engines
 from genmorph.provenance.code import code_hash
 from genmorph.provenance.record import project_folder
 from genmorph.publish.notebooks import imported_modules, read_needs, source_of
@@ -103,7 +106,9 @@ class Plan:
                 own += (module_of(model["architecture"]),)
             return own
         if command == "preprocess":
-            return (ENGINES[self.config.preprocessing.engine],)
+            return tuple(self._engines.modules(ENGINE_STEPS))
+        if command == "simulate":
+            return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
             return (LAYOUTS[self.config.cohorts[names[0]].layout],)
         if command == "checks":
@@ -161,20 +166,29 @@ class Plan:
 
     def _ingest(self, cohort: str) -> dict[str, Any]:
         entry = self.config.cohorts[cohort]
-        shares = entry.splits.model_dump()
         return {
             "cohort": cohort,
             "layout": entry.layout,
-            "split_seed": shares.pop("seed"),
-            "shares": shares,
+            "options": typed_options(entry.layout, entry.options, f"cohorts.{cohort}.options"),
+            "split_seed": entry.splits.seed,
+            "shares": entry.splits.shares,
             "shard_size": self.config.preprocessing.shard_size
             or SCALES[self.config.scale].shard_size,
         }
 
+    @property
+    def _engines(self) -> Engines:
+        wanted = self.config.preprocessing
+        return Engines(wanted.engine, wanted.step_engines)
+
+    def _flow(self, cohort: str) -> dict[str, Any]:
+        return {"cohort": cohort}
+
     def _preprocess(self, recipe: str) -> dict[str, Any]:
         return {
             "recipe": recipe,
-            "engine": self.config.preprocessing.engine,
+            "engine": self._engines.default,
+            "step_engines": dict(self._engines.steps),
             **self.recipe(recipe),
         }
 
@@ -193,7 +207,7 @@ class Plan:
         return {
             "study": study,
             "model": model,
-            "population": room.spec.populations[POPULATION],
+            "population": room.populations[POPULATION],
             "template_scan": room.template_scan,
             "precision": self.config.compute.precision,
             "device": self.config.compute.device,
@@ -214,7 +228,7 @@ class Plan:
         parameters = {
             "study": study,
             "model": model,
-            "population": room.spec.populations[POPULATION],
+            "population": room.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
         }
         if model in room.trained:
@@ -228,7 +242,7 @@ class Plan:
         parameters = {
             "study": study,
             "measure": measure,
-            "population": room.spec.populations[POPULATION],
+            "population": room.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
             "kind": measure,
             "split": "test",
@@ -256,7 +270,7 @@ class Plan:
             "scale": self.config.scale,
             "seed": self.seeds[0],
             "numerical_threads": self.config.compute.threads,
-            "population": self.study(study).spec.populations[POPULATION],
+            "population": self.study(study).populations[POPULATION],
             **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
             "needs": self._figure_needs(study, figure),
         }
@@ -292,6 +306,24 @@ class Plan:
         """Names of all runs: trained models and trivial references."""
         references = {name for room in self.studies.values() for name in room.spec.references}
         return sorted({*self.models, *references})
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """What the words of paths may be, as regular expressions."""
+        return {
+            "cohort": "|".join(self.config.cohorts),
+            "recipe": "[a-z0-9_]+",
+            "shard": r"\d{4}",
+            "study": "|".join(self.studies),
+            "model": "|".join(map(re.escape, self.runs)),
+            "population": "[A-Za-z0-9_]+",
+            "seed": r"\d+",
+            "reconstructed": "(validation_)?reconstructions",
+            "measure": "[a-z_]+",
+            "table": "[a-z0-9_]+",
+            "figure": "[a-z0-9_]+",
+            "notebook": "[a-z0-9_]+",
+        }
 
     @property
     def gpu_resources(self) -> dict[str, Any]:
@@ -356,7 +388,22 @@ class Plan:
         """Changes when scans come to a real cohort's folder or go from it."""
         if cohort in self.simulated:
             return "simulated"
-        return listing_digest(self.config.cohort_root(cohort))
+        return listing_digest(
+            self.config.cohort_root(cohort),
+            self.config.cohort_path(cohort, "tables"),
+            self.config.cohort_path(cohort, "withdrawn"),
+        )
+
+    def cohort_arguments(self, cohort: str) -> str:
+        """Arguments that name a cohort's raw tree and the files that go with it."""
+        places = {
+            "root": self.config.cohort_root(cohort),
+            "tables": self.config.cohort_path(cohort, "tables"),
+            "withdrawn": self.config.cohort_path(cohort, "withdrawn"),
+        }
+        return " ".join(
+            f"--{key} {shlex.quote(str(place))}" for key, place in places.items() if place
+        )
 
     def raw_inputs(self, cohort: str) -> list[str]:
         """What ingest waits for: the tree of a simulated cohort."""
@@ -450,11 +497,16 @@ class Plan:
         ]
 
     def figures(self, *studies: str) -> list[str]:
-        """Figure files of some studies (default: all)."""
+        """Figure files of some studies (default: all), and the flows of their cohorts."""
+        studies = studies or tuple(self.studies)
+        cohorts = sorted({self.study(study).cohort for study in studies})
         return [
-            str(self.paths.fill("figure", study=study, figure=figure))
-            for study in studies or self.studies
-            for figure in self.study(study).spec.figures
+            *(str(self.paths.fill("flow", cohort=cohort)) for cohort in cohorts),
+            *(
+                str(self.paths.fill("figure", study=study, figure=figure))
+                for study in studies
+                for figure in self.study(study).spec.figures
+            ),
         ]
 
     def quality_pages(self) -> list[str]:
@@ -492,6 +544,7 @@ class Plan:
         wanted = {
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],
+            "flow": [(cohort,) for cohort in self.config.cohorts],
             "preprocess": [(recipe,) for recipe in sorted(self.recipes)],
             "index": [(recipe,) for recipe in sorted(self.recipes)],
             "quality": [

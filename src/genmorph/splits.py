@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from genmorph.files import sha256_bytes
 
+UNUSED = "unused"  # people beyond the numbers that the splits take
+
 
 def assign_splits(
     known: Mapping[str, str], people: Iterable[str], shares: Mapping[str, float], seed: int
@@ -14,7 +16,10 @@ def assign_splits(
 
     New people queue in the order of a hash of their id and go, one by one, to the split furthest
     below its share: a first call meets the shares as nearly as whole people allow, and no later
-    call moves anybody.
+    call moves anybody. Where shares are numbers of people, splits fill up and the rest of the queue
+    stays `UNUSED`.
+
+    Where families are known, "person" is a family: its members go together.
 
     Parameters
     ----------
@@ -22,7 +27,7 @@ def assign_splits(
         Splits of earlier calls by person, in the order they were given.
     people : iterable of str
     shares : mapping
-        Share of the people in each split.
+        Share of the people in each split, or how many people it takes.
     seed : int
         Decides, with the hash, who comes first.
 
@@ -32,7 +37,7 @@ def assign_splits(
         `known`, then the new people, in the order of assignment.
     """
     splits = dict(known)
-    counts = dict.fromkeys(shares, 0)
+    counts = dict.fromkeys((*shares, UNUSED), 0)
     for split in splits.values():
         counts[split] += 1
     queue = sorted(
@@ -46,5 +51,15 @@ def assign_splits(
 
 def next_split(counts: Mapping[str, int], shares: Mapping[str, float]) -> str:
     """The split that the next person goes to: the one furthest below its share."""
-    total = sum(counts.values()) + 1
-    return max(shares, key=lambda name: (shares[name] * total - counts[name], name))
+    given = sum(counts[name] for name in shares)
+    if in_people(shares):
+        wanted = sum(shares.values())
+        shares = {name: number / wanted for name, number in shares.items() if counts[name] < number}
+        if not shares:
+            return UNUSED
+    return max(shares, key=lambda name: (shares[name] * (given + 1) - counts[name], name))
+
+
+def in_people(shares: Mapping[str, float]) -> bool:
+    """Whether shares are numbers of people."""
+    return all(share >= 1 for share in shares.values())

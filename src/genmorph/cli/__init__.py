@@ -18,7 +18,10 @@ from genmorph.errors import GenmorphError
 GROUPS = (
     "config",
     "simulate",
+    "cohorts",
     "ingest",
+    "flow",
+    "engines",
     "preprocess",
     "index",
     "quality",

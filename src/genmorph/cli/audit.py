@@ -43,6 +43,7 @@ def audit(
       genmorph audit results/tables/m3ae_table1.csv --cell "M3AE,L2"
     """
     from genmorph.errors import AuditError
+    from genmorph.preprocessing.raw import RawFile, read_raw
     from genmorph.provenance.audit import CHECKS, Audit
     from genmorph.provenance.record import results_root
 
@@ -55,7 +56,13 @@ def audit(
             raise AuditError(
                 f"{target}: not below {root}", "name its root with --results"
             ) from None
-    auditor = Audit(root, cohort_roots(root), fast=fast)
+    auditor = Audit(
+        root,
+        cohort_roots(root),
+        fast=fast,
+        withdrawn=cohort_roots(root, "withdrawn"),
+        hash_raw=lambda folder, path, kind: read_raw(RawFile(folder, path, kind)).sha256,
+    )
     if cell is not None:
         if relative is None or "," not in cell:
             raise AuditError("--cell needs a table and ROW,COLUMN")
@@ -103,8 +110,9 @@ def broken_links(report: Report) -> list[str]:
     return lines
 
 
-def cohort_roots(root: Path) -> dict[str, Path]:
-    """Folder of each cohort's raw scans, from the root's resolved configuration."""
+def cohort_roots(root: Path, key: str = "root") -> dict[str, Path]:
+    """Folder of each cohort's raw scans, or another of its places, from the resolved
+    configuration."""
     import yaml
 
     from genmorph.config import expand_variables
@@ -114,14 +122,15 @@ def cohort_roots(root: Path) -> dict[str, Path]:
     path = root / RESOLVED_CONFIG
     if not path.is_file():
         return {}
-    roots = {}
+    places = {}
     cohorts = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]["cohorts"]
     for name, entry in cohorts.items():
-        if entry["root"] is None:
-            roots[name] = root / "raw" / name
+        if entry.get(key) is None:
+            if key == "root":
+                places[name] = root / "raw" / name
             continue
         try:
-            roots[name] = Path(expand_variables(entry["root"], f"cohorts.{name}.root"))
+            places[name] = Path(expand_variables(entry[key], f"cohorts.{name}.{key}"))
         except ConfigError as error:
             typer.echo(f"note: {error.message}; its raw scans are not checked", err=True)
-    return roots
+    return places

@@ -18,6 +18,15 @@ Parameters = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="What to write.")]
+Root = Annotated[Path, typer.Option("--root", help="Folder of the raw scans (only read).")]
+Tables = Annotated[
+    Path | None,
+    typer.Option("--tables", help="Folder of the source's tables; default: below the root."),
+]
+Withdrawn = Annotated[
+    Path | None,
+    typer.Option("--withdrawn", help="People who withdrew consent, one id a line."),
+]
 Workers = Annotated[int, typer.Option("--workers", help="Worker processes.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
 Manifest = Annotated[Path, typer.Option("--manifest", help="manifest.tsv of the cohort.")]

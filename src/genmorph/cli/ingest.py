@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from genmorph.cli.common import Out, Parameters, read_parameters
+from genmorph.cli.common import Out, Parameters, Root, Tables, Withdrawn, read_parameters
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,15 +13,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def ingest(
-    root: Annotated[Path, typer.Option("--root", help="Folder of the raw scans (only read).")],
+    root: Root,
     out: Out,
     parameters: Parameters,
+    tables: Tables = None,
+    withdrawn: Withdrawn = None,
 ) -> None:
     """List a cohort's scans: manifest.tsv, participants.tsv with splits, cohort.json.
 
     Called again on a grown cohort it keeps every known scan's shard and every person's split.
     """
     from genmorph.cohorts.ingest import LAYOUTS, ingest_cohort
+    from genmorph.cohorts.reading import Source
     from genmorph.files import locked
     from genmorph.provenance.record import recording
 
@@ -40,18 +40,22 @@ def ingest(
             modules=(LAYOUTS[values["layout"]],),
         ) as record,
     ):
-        counts, files = ingest_cohort(
+        flow, files = ingest_cohort(
             name=values["cohort"],
             layout=values["layout"],
-            root=root,
+            source=Source(root, tables, withdrawn),
+            options=values["options"],
             out=out,
             shares=values["shares"],
             split_seed=values["split_seed"],
             shard_size=values["shard_size"],
         )
         for file in files:
-            name = file.relative_to(root).as_posix()
-            record.add_input(file, base=f"cohort:{values['cohort']}", name=name)
-        typer.echo(f"{root}: {counts['found']} scans found, {counts['kept']} kept")
-        for reason, count in counts["left_out"].items():
-            typer.echo(f"  left out: {count} x {reason}")
+            inside = file.is_relative_to(root)
+            record.add_input(
+                file,
+                base=f"cohort:{values['cohort']}" if inside else f"tables:{values['cohort']}",
+                name=file.relative_to(root).as_posix() if inside else file.name,
+            )
+        for line in flow.lines():
+            typer.echo(line)

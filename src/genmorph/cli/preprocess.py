@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from genmorph.cli.common import CohortName, Manifest, Out, Parameters, Workers, read_parameters
+from genmorph.cli.common import (
+    CohortName,
+    Manifest,
+    Out,
+    Parameters,
+    Root,
+    Workers,
+    read_parameters,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 def preprocess(
     manifest: Manifest,
-    root: Annotated[Path, typer.Option("--root", help="Folder of the raw scans (only read).")],
+    root: Root,
     shard: Annotated[int, typer.Option("--shard", help="Number of the shard.")],
     cohort: CohortName,
     array: Annotated[Path, typer.Option("--array", help="Shard array to write (.zarr).")],
@@ -37,7 +45,7 @@ def preprocess(
     from genmorph.cohorts.manifest import of_shard, read_manifest
     from genmorph.errors import CohortError
     from genmorph.files import locked
-    from genmorph.preprocessing.engines import ENGINES
+    from genmorph.preprocessing.engines import Engines
     from genmorph.preprocessing.pipeline import ScanRow, preprocess_shard
     from genmorph.preprocessing.raw import RawFile
     from genmorph.preprocessing.steps import Recipe
@@ -55,6 +63,9 @@ def preprocess(
         ScanRow(scan.scan_id, RawFile(root, scan.path, scan.format), scan.skull_stripped)
         for scan in scans
     ]
+    engines = Engines(values["engine"], values["step_engines"])
+    steps = [step.step for step in recipe.steps]
+    engines.require(steps)
     with (
         locked(out),
         recording(
@@ -62,18 +73,18 @@ def preprocess(
             out=out,
             parameters=values,
             outputs=[array, mosaics],
-            modules=[ENGINES[values["engine"]]],
+            modules=engines.modules(steps),
         ) as record,
     ):
         report = preprocess_shard(
-            rows, array, out, mosaics, recipe, engine=values["engine"], workers=workers
+            rows, array, out, mosaics, recipe, engines=engines, workers=workers
         )
-        paths = {scan.scan_id: scan.path for scan in scans}
+        by_id = {scan.scan_id: scan for scan in scans}
         for scan_id, (sha256, size) in report.raw.items():
             record.add_input(
-                root / paths[scan_id],
+                root / by_id[scan_id].path,
                 base=f"cohort:{cohort}",
-                name=paths[scan_id],
+                name=by_id[scan_id].public_name,
                 sha256=sha256,
                 size=size,
             )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
 def scan_ids(
-    store: Any, manifest: Path, participants: Path, split: str, population: str | None
+    store: Any, manifest: Path, participants: Path, split: str, population: Mapping[str, Any] | None
 ) -> list[str]:
     """Ids of a split's scans that the store holds; failed scans are absent from it."""
-    from genmorph.cohorts.manifest import read_manifest, select
+    from genmorph.cohorts.manifest import read_manifest
+    from genmorph.cohorts.populations import select
     from genmorph.errors import CohortError
     from genmorph.files import read_tsv
 

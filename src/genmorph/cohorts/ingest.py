@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from genmorph.cohorts.flow import Flow
 from genmorph.cohorts.manifest import Ledger, Scan, write_manifest
-from genmorph.cohorts.reading import Reading, Source, describe_simulation
+from genmorph.cohorts.reading import Reading, Source, describe_simulation, leave_out
 from genmorph.errors import CohortError
 from genmorph.files import digest, write_json, write_tsv
+from genmorph.splits import UNUSED
 from genmorph.validation import validate
 
 # module of each layout, loaded when it is asked for
-LAYOUTS = {"bids": "genmorph.cohorts.bids"}
+LAYOUTS = {
+    "bids": "genmorph.cohorts.bids",
+    "adni": "genmorph.cohorts.adni",
+    "hcp": "genmorph.cohorts.hcp",
+    "ukb": "genmorph.cohorts.ukb",
+    "oasis": "genmorph.cohorts.oasis",
+}
 PARTICIPANT_COLUMNS = (
     "participant_id",
     "split",
     "age_years",
     "sex",
     "diagnosis",
+    "family_id",
     "n_scans",
 )
 
@@ -30,12 +42,13 @@ def ingest_cohort(
     *,
     name: str,
     layout: str,
-    root: Path,
+    source: Source,
     out: Path,
     shares: Mapping[str, float],
     split_seed: int,
     shard_size: int,
-) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Flow, tuple[Path, ...]]:
     """Read a cohort and write `manifest.tsv`, `participants.tsv` and `cohort.json` into `out`.
 
     Parameters
@@ -44,21 +57,23 @@ def ingest_cohort(
         The cohort's name in the configuration.
     layout : str
         How the raw files lie on disk.
-    root : Path
-        Folder of the raw scans; nothing is written there.
+    source : Source
+        The raw tree; nothing is written there.
     out : Path
         The cohort's folder below the results root; its `ledger.tsv` is kept from call to call.
     shares : mapping
-        Share of the people in each split: train, validation, test.
+        Share, or number, of the people in each split: train, validation, test.
     split_seed : int
         Decides who comes first when people are shared out.
     shard_size : int
         Scans handled by one preprocessing job.
+    options : mapping, optional
+        Choices of the layout.
 
     Returns
     -------
-    counts : dict
-        Scans found, left out by reason, kept; people in each split.
+    flow : Flow
+        Scans found, left out by reason, kept.
     files : tuple of Path
         Tables and descriptions that were read.
 
@@ -67,13 +82,20 @@ def ingest_cohort(
     CohortError
         When no scan is kept, or a split is empty.
     """
-    reading = read_layout(layout, Source(root))
-    scans = reading.scans
-    if all(scan.exclude_reason for scan in scans):
-        raise CohortError(f"cohort {name}: each of its {len(scans)} scans is left out")
+    reading = read_layout(layout, source, options)
     ledger = Ledger(out / "ledger.tsv")
+    scans = reading.scans
+    if getattr(import_module(LAYOUTS[layout]), "PSEUDONYMS", False):
+        scans = ledger.assign_pseudonyms(scans, layout)
     kept = [scan for scan in scans if scan.exclude_reason is None]
-    split_of = ledger.assign_splits({scan.participant_id for scan in kept}, shares, split_seed)
+    if not kept:
+        raise CohortError(
+            f"cohort {name}: each of its {len(scans)} scans is left out",
+            "; ".join(Flow.of(scans).lines()),
+        )
+    unit_of = {scan.participant_id: _unit(scan) for scan in kept}
+    split_of_unit = ledger.assign_splits(unit_of.values(), shares, split_seed)
+    split_of = {person: split_of_unit[unit] for person, unit in unit_of.items()}
     people = Counter(split_of.values())
     for split in shares:
         if not people[split]:
@@ -81,28 +103,54 @@ def ingest_cohort(
                 f"cohort {name}: {len(split_of)} people leave split '{split}' empty",
                 "a cohort needs people enough for three splits; see cohorts.*.splits",
             )
-    scans = ledger.assign_shards(scans, shard_size)
+    scans = [
+        leave_out(scan, "kept", "the splits have the people they take")
+        if scan.exclude_reason is None and split_of[scan.participant_id] == UNUSED
+        else scan
+        for scan in scans
+    ]
+    scans = ledger.assign_shards(_numbered(scans), shard_size)
     ledger.save()
-    counts = {
-        "found": len(scans),
-        "kept": len(kept),
-        "left_out": dict(Counter(scan.exclude_reason for scan in scans if scan.exclude_reason)),
-        "people": dict(people),
-    }
+    flow = Flow.of(scans)
     write_json(
         out / "cohort.json",
         {
             "cohort": name,
             "layout": layout,
             "name": reading.name,
-            **describe_simulation(root),
+            **describe_simulation(source.root),
             "notes": list(reading.notes),
-            "scans": counts,
+            "scans": flow.to_json(),
+            "people": {split: people[split] for split in shares},
+            "rows_without_scan": len(reading.rows_without_scan),
         },
     )
-    write_tsv(out / "participants.tsv", PARTICIPANT_COLUMNS, _people(kept, split_of))
+    used = [scan for scan in scans if scan.exclude_reason is None]
+    write_tsv(out / "participants.tsv", PARTICIPANT_COLUMNS, _people(used, split_of))
     write_manifest(out / "manifest.tsv", scans)
-    return counts, reading.files
+    return flow, reading.files
+
+
+def _unit(scan: Scan) -> str:
+    """What goes to a split as a whole: the family where it is known, else the person."""
+    return f"family-{scan.family_id}" if scan.family_id else scan.participant_id
+
+
+def _numbered(scans: list[Scan]) -> list[Scan]:
+    """Scans with the number of their visit: 1 for the person's first that is kept.
+
+    Dates decide where all of a person's scans have one, else the names of the sessions.
+    """
+    people: dict[str, list[Scan]] = {}
+    for scan in scans:
+        if scan.exclude_reason is None:
+            people.setdefault(scan.participant_id, []).append(scan)
+    visits = {}
+    for own in people.values():
+        dated = all(scan.acquisition_date for scan in own)
+        own.sort(key=operator.attrgetter(*(("acquisition_date",) if dated else ()), "scan_id"))
+        visits |= {scan.scan_id: number for number, scan in enumerate(own, start=1)}
+    return [replace(scan, visit=visits.get(scan.scan_id)) for scan in scans]
 
 
 def read_layout(layout: str, source: Source, options: Mapping[str, Any] | None = None) -> Reading:
@@ -120,21 +168,40 @@ def read_layout(layout: str, source: Source, options: Mapping[str, Any] | None =
     return module.read_cohort(source, chosen)
 
 
-def listing_digest(root: Path) -> str:
-    """Hash of the names and sizes below a raw root: changes when scans come or go.
+def typed_options(layout: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Choices of a layout in full, as JSON values.
+
+    Raises
+    ------
+    ConfigError
+        When an option is not the layout's, or its value is wrong.
+    """
+    kind = import_module(LAYOUTS[layout]).LayoutOptions
+    return validate(kind, dict(options), where).model_dump(mode="json")
+
+
+def listing_digest(*places: Path | None) -> str:
+    """Hash of names and sizes below some folders or of files: changes when scans come or go.
 
     Used to notice a grown cohort without reading any file; the bytes are the audit's business.
     """
-    if not root.is_dir():
-        return "absent"
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return digest([[path.relative_to(root).as_posix(), path.stat().st_size] for path in files])
+    found = []
+    for place in places:
+        if place is None:
+            continue
+        if place.is_file():
+            found.append([place.name, place.stat().st_size])
+        for folder, inside, names in os.walk(place):
+            inside.sort()
+            relative = Path(folder).relative_to(place).as_posix()
+            found += [[relative, name, Path(folder, name).stat().st_size] for name in sorted(names)]
+    return digest(found) if found else "absent"
 
 
 def _people(scans: list[Scan], split_of: dict[str, str]) -> list[dict[str, Any]]:
     """One row a person, described by the earliest scan."""
     rows: dict[str, dict[str, Any]] = {}
-    for scan in sorted(scans, key=lambda scan: (scan.participant_id, scan.session or "")):
+    for scan in sorted(scans, key=lambda scan: (scan.participant_id, scan.visit)):
         row = rows.setdefault(
             scan.participant_id,
             {
@@ -143,6 +210,7 @@ def _people(scans: list[Scan], split_of: dict[str, str]) -> list[dict[str, Any]]
                 "age_years": scan.age_years,
                 "sex": scan.sex,
                 "diagnosis": scan.diagnosis,
+                "family_id": scan.family_id,
                 "n_scans": 0,
             },
         )

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from genmorph.errors import CohortError
 from genmorph.files import digest, read_tsv, write_tsv
 from genmorph.splits import assign_splits
 
@@ -27,9 +26,10 @@ class Scan:
         The person's id as the source spells it; it stays in the cohort's folder.
     path : str
         Below the cohort's root: a file, `archive.zip!member`, or a folder of DICOM slices.
-    format : {'nifti', 'analyze', 'dicom'}
+    format : {'nifti', 'analyze-ASL', 'analyze-LAS', ..., 'dicom'}
+        That of Analyze images says which way their axes run.
     size : int
-        Bytes, as found at ingest.
+        Bytes, as found at ingest: of a zip member unpacked, of a pair or folder in all.
     crc32 : str or None
         Of a zip member, as its archive states it.
     skull_stripped : bool
@@ -82,6 +82,13 @@ class Scan:
     shard: int | None = None
     excluded_at: str | None = None
     exclude_reason: str | None = None
+
+    @property
+    def public_name(self) -> str:
+        """What records call the raw scan: its path, or its id where the path tells the person."""
+        source_id = (self.source_id or "").replace("_", "")  # as BIDS labels spell it
+        pseudonymous = source_id not in self.participant_id
+        return self.scan_id if pseudonymous and self.source_id in self.path else self.path
 
     @classmethod
     def from_row(cls, row: Mapping[str, str | None]) -> Scan:
@@ -148,19 +155,25 @@ def rows_digest(scans: Iterable[Scan]) -> str:
     )
 
 
+_LEDGER_KINDS = {"scan": "shards", "person": "splits", "pseudonym": "pseudonyms"}
+
+
 class Ledger:
-    """What stays as it was when a cohort grows: each scan's shard, each person's split.
+    """What stays as it was when a cohort grows: shards of scans, splits and pseudonyms of people.
 
     A known scan keeps its shard; new scans fill the last shard or open another. A known person
-    keeps the split; new people go where the shares lack most. The file is state of the cohort,
-    not an output of a rule: Snakemake removes outputs before it makes them anew.
+    keeps the split and the pseudonym; new people go where the shares lack most. The file is state
+    of the cohort, not an output of a rule: Snakemake removes outputs before it makes them anew.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        rows = read_tsv(path, LEDGER_COLUMNS) if path.is_file() else []
-        self.shards = {row["id"]: int(row["value"]) for row in rows if row["kind"] == "scan"}
-        self.splits = {row["id"]: row["value"] for row in rows if row["kind"] == "person"}
+        self.shards: dict[str, int] = {}
+        self.splits: dict[str, str] = {}
+        self.pseudonyms: dict[str, str] = {}
+        for row in read_tsv(path, LEDGER_COLUMNS) if path.is_file() else []:
+            value = int(row["value"]) if row["kind"] == "scan" else row["value"]
+            getattr(self, _LEDGER_KINDS[row["kind"]])[row["id"]] = value
 
     def assign_shards(self, scans: Sequence[Scan], shard_size: int) -> list[Scan]:
         """Scans with their shard; left-out scans have none."""
@@ -184,53 +197,27 @@ class Ledger:
     def assign_splits(
         self, people: Iterable[str], shares: Mapping[str, float], seed: int
     ) -> dict[str, str]:
-        """Each person's split; known people keep theirs (`genmorph.splits`)."""
+        """Each person's, or family's, split; known ones keep theirs (`genmorph.splits`)."""
         people = set(people)
         self.splits = assign_splits(self.splits, people, shares, seed)
         return {person: self.splits[person] for person in sorted(people)}
 
+    def assign_pseudonyms(self, scans: Sequence[Scan], prefix: str) -> list[Scan]:
+        """Scans under names that do not tell the person: `sub-ukb00001` for an id of the source."""
+        for source_id in sorted({scan.source_id for scan in scans} - set(self.pseudonyms)):
+            self.pseudonyms[source_id] = f"sub-{prefix}{len(self.pseudonyms) + 1:05d}"
+        named = []
+        for scan in scans:
+            person = self.pseudonyms[scan.source_id]
+            scan_id = person + scan.scan_id.removeprefix(scan.participant_id)
+            named.append(replace(scan, scan_id=scan_id, participant_id=person))
+        return named
+
     def save(self) -> None:
         """Write the ledger atomically."""
-        rows = [{"kind": "scan", "id": key, "value": self.shards[key]} for key in self.shards]
-        rows += [{"kind": "person", "id": key, "value": self.splits[key]} for key in self.splits]
+        rows = [
+            {"kind": kind, "id": key, "value": value}
+            for kind, name in _LEDGER_KINDS.items()
+            for key, value in getattr(self, name).items()
+        ]
         write_tsv(self.path, LEDGER_COLUMNS, rows)
-
-
-def select(
-    scans: Iterable[Scan],
-    participants: Iterable[Mapping[str, str | None]],
-    *,
-    split: str,
-    population: str | None = None,
-) -> list[Scan]:
-    """Kept scans of the people of one split, in order of scan id.
-
-    Parameters
-    ----------
-    split : {'train', 'validation', 'test'}
-    population : str, optional
-        An expression over the manifest's columns, such as ``"diagnosis == 'CN'"``; None takes all.
-
-    Raises
-    ------
-    CohortError
-        When nothing is left.
-    """
-    split_of = {row["participant_id"]: row["split"] for row in participants}
-    chosen = [
-        scan
-        for scan in scans
-        if scan.exclude_reason is None and split_of.get(scan.participant_id) == split
-    ]
-    if population:
-        import pandas as pd
-
-        table = pd.DataFrame([asdict(scan) for scan in chosen], columns=MANIFEST_COLUMNS)
-        inside = set(table.query(population)["scan_id"])
-        chosen = [scan for scan in chosen if scan.scan_id in inside]
-    if not chosen:
-        raise CohortError(
-            f"no scan is left in split '{split}'" + (f" of {population!r}" if population else ""),
-            "add scans, or change the cohort's splits",
-        )
-    return sorted(chosen, key=lambda scan: scan.scan_id)

@@ -15,10 +15,10 @@ import numpy as np
 
 from genmorph.errors import CohortError, ScanError
 from genmorph.files import atomic_folder, write_tsv
-from genmorph.preprocessing.engines import describe_engine, get_engine
+from genmorph.preprocessing.engines import Engines
 from genmorph.preprocessing.gate import QUALITY_COLUMNS
 from genmorph.preprocessing.raw import RawFile, parse_scan, read_raw
-from genmorph.preprocessing.scan import ImplausibleResult, preprocess_image
+from genmorph.preprocessing.scan import BUILTIN, ImplausibleResult, preprocess_image
 from genmorph.preprocessing.steps import Recipe
 from genmorph.processes import WorkerDied, work_through
 from genmorph.store import write_shard
@@ -70,7 +70,7 @@ def preprocess_shard(
     mosaics: Path,
     recipe: Recipe,
     *,
-    engine: str = "builtin",
+    engines: Engines = BUILTIN,
     workers: int = 1,
     numerical_threads: int = 1,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
@@ -87,7 +87,7 @@ def preprocess_shard(
     mosaics : Path
         Folder for a PNG per scan, also of those whose result was refused.
     recipe : Recipe
-    engine : str
+    engines : Engines
         Name of the software that carries out the steps.
     workers : int
         Processes. The bytes written do not depend on it.
@@ -96,9 +96,13 @@ def preprocess_shard(
     say : callable
         Takes a line of progress.
     """
-    report, rows, engine_version = ShardReport(), [], describe_engine(engine)
+    report, rows, engine_version = (
+        ShardReport(),
+        [],
+        engines.describe(step.step for step in recipe.steps),
+    )
     with (
-        closing(_outcomes(scans, recipe, engine, workers, numerical_threads)) as outcomes,
+        closing(_outcomes(scans, recipe, engines, workers, numerical_threads)) as outcomes,
         atomic_folder(mosaics) as pictures,
     ):
 
@@ -167,13 +171,17 @@ class _Outcome:
 
 
 def _outcomes(
-    scans: Sequence[ScanRow], recipe: Recipe, engine: str, workers: int, numerical_threads: int
+    scans: Sequence[ScanRow],
+    recipe: Recipe,
+    engines: Engines,
+    workers: int,
+    numerical_threads: int,
 ) -> Iterator[tuple[ScanRow, _Outcome | str]]:
     """Each scan, in order, with its outcome or with what killed its worker.
 
     Only results that came before their turn are held in memory.
     """
-    work = functools.partial(_work, recipe=recipe, engine=engine)
+    work = functools.partial(_work, recipe=recipe, engines=engines)
     early: dict[int, _Outcome | str] = {}
     following = 0
     with closing(
@@ -186,7 +194,7 @@ def _outcomes(
                 following += 1
 
 
-def _work(scan: ScanRow, recipe: Recipe, engine: str) -> _Outcome:
+def _work(scan: ScanRow, recipe: Recipe, engines: Engines) -> _Outcome:
     """One scan in a worker process: whatever is wrong with it becomes its reason."""
     try:
         raw = read_raw(scan.raw)
@@ -195,9 +203,7 @@ def _work(scan: ScanRow, recipe: Recipe, engine: str) -> _Outcome:
     known = {"raw_sha256": raw.sha256, "raw_size": raw.size}
     try:
         image = parse_scan(raw.content, scan.raw.name)
-        done = preprocess_image(
-            image, recipe, skull_stripped=scan.skull_stripped, engine=get_engine(engine)
-        )
+        done = preprocess_image(image, recipe, skull_stripped=scan.skull_stripped, engines=engines)
     except ImplausibleResult as error:
         return _Outcome(None, _one_line(error.message), error.quality, _png(error.mosaic), **known)
     except ScanError as error:

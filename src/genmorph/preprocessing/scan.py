@@ -6,14 +6,13 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from genmorph.errors import ScanError
 from genmorph.preprocessing import gate
-from genmorph.preprocessing.engines import get_engine
+from genmorph.preprocessing.engines import Engines
 from genmorph.preprocessing.grid import (
     centre_content,
     content_box,
@@ -33,6 +32,8 @@ from genmorph.preprocessing.steps import (
     Registration,
     Resample,
 )
+
+BUILTIN = Engines()
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class _Work:
     """A scan on its way through a recipe; each step leaves its result here."""
 
     recipe: Recipe
-    engine: ModuleType
+    engines: Engines
     raw: Image
     skull_stripped: bool
     image: Image  # as the last step left it
@@ -104,16 +105,14 @@ class _Work:
 
 
 def preprocess_scan(
-    path: Path, recipe: Recipe, *, skull_stripped: bool, engine: str = "builtin"
+    path: Path, recipe: Recipe, *, skull_stripped: bool, engines: Engines = BUILTIN
 ) -> Preprocessed:
     """Carry out a recipe on a NIfTI file; see `preprocess_image`."""
-    return preprocess_image(
-        read_scan(path), recipe, skull_stripped=skull_stripped, engine=get_engine(engine)
-    )
+    return preprocess_image(read_scan(path), recipe, skull_stripped=skull_stripped, engines=engines)
 
 
 def preprocess_image(
-    raw: Image, recipe: Recipe, *, skull_stripped: bool, engine: ModuleType
+    raw: Image, recipe: Recipe, *, skull_stripped: bool, engines: Engines = BUILTIN
 ) -> Preprocessed:
     """Carry out a recipe on an image.
 
@@ -123,7 +122,7 @@ def preprocess_image(
     recipe : Recipe
     skull_stripped : bool
         No brain is extracted: what is above 0, holes filled, is the brain.
-    engine : module
+    engines : Engines
         What carries out bias correction, brain extraction and registration.
 
     Raises
@@ -131,7 +130,7 @@ def preprocess_image(
     ScanError
         When a step fails; as an `ImplausibleResult` once there is a brain mask to look at.
     """
-    work = _Work(recipe, engine, raw, skull_stripped, image=raw)
+    work = _Work(recipe, engines, raw, skull_stripped, image=raw)
     if skull_stripped:
         work.mask = _stripped_mask(raw)
         work.seen = (raw, work.mask)
@@ -146,14 +145,15 @@ def preprocess_image(
 
 
 def _correct_bias(work: _Work, options: BiasCorrection) -> None:
-    work.image = work.engine.correct_bias(work.image, work.mask, options)
+    engine = work.engines.of(options.step)
+    work.image = engine.correct_bias(work.image, work.mask, options)
     if work.mask is not None:
         work.seen = (work.image, work.mask)
 
 
 def _extract_brain(work: _Work, options: BrainExtraction) -> None:
     if work.mask is None:
-        work.mask = work.engine.extract_brain(work.image, options)
+        work.mask = work.engines.of(options.step).extract_brain(work.image, options)
         work.seen = (work.image, work.mask)
     work.quality |= gate.measure_brain(work.raw, work.image, work.mask)
     problem = gate.brain_problem(work.quality, options, skull_stripped=work.skull_stripped)
@@ -174,7 +174,7 @@ def _crop_to_content(work: _Work, options: CropToContent) -> None:
 
 def _register(work: _Work, options: Registration) -> None:
     brain = work.image.with_data(np.where(work.mask, work.image.data, 0.0))
-    work.to_scan = work.engine.register_affine(brain, options)
+    work.to_scan = work.engines.of(options.step).register_affine(brain, options)
 
 
 def _resample(work: _Work, options: Resample) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, PositiveFloat, model_validator
 
+from genmorph.cohorts.populations import population_of
 from genmorph.config import Config, Scale, merge
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.models import ARCHITECTURES, options_class
@@ -83,11 +84,15 @@ class Spec(Options):
     title: str
     recipe_name: str
     recipe: Recipe
+    visits: Literal["all", "first"] = Field(
+        "all", description="first: of each person the first scan only; holds for all populations"
+    )
+    populations: dict[str, str | dict[str, Any] | None] = Field(
+        description="{name: expression over the manifest's columns, or a share of a field}; null "
+        "takes every scan"
+    )
     further_recipes: dict[str, dict[str, dict[str, Any] | None]] = Field(
         {}, description="{name: {step: {option: value}}}: the same recipe with other values"
-    )
-    populations: dict[str, str | None] = Field(
-        description="{name: expression over the manifest's columns}; null takes every scan"
     )
     models: dict[str, dict[str, Any]] = Field(
         {}, description="{name: {architecture: ..., any option of it or of training}}"
@@ -149,6 +154,8 @@ class Study:
         `{model: parameters}` with `architecture`, `options` and `training` in full.
     variants : dict
         The same for the models that tuning tries, the untouched one among them.
+    populations : dict
+        `{name: rule}` in full, as JSON values (`genmorph.cohorts.populations`).
     template_scan : str or None
     """
 
@@ -160,6 +167,7 @@ class Study:
     samples: int | None
     models: dict[str, dict[str, Any]]
     variants: dict[str, dict[str, Any]]
+    populations: dict[str, dict[str, Any]]
     template_scan: str | None
 
     @property
@@ -229,8 +237,21 @@ def resolve_study(name: str, config: Config) -> Study:
         samples=scale.samples,
         models=models,
         variants=_variants(spec.tuning, models),
+        populations=_populations(spec, roles.populations, name),
         template_scan=roles.template_scan,
     )
+
+
+def _populations(spec: Spec, own: Mapping[str, Any], study: str) -> dict[str, dict[str, Any]]:
+    """Rules of the specification and the user's over them, under the study's visit rule."""
+    rules = {
+        name: population_of(value, f"studies.{study}.populations.{name}")
+        for name, value in {**spec.populations, **own}.items()
+    }
+    return {
+        name: rule.model_copy(update={"visits": spec.visits}).model_dump(mode="json")
+        for name, rule in rules.items()
+    }
 
 
 def recipe_names(name: str) -> list[str]:

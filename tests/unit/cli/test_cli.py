@@ -48,7 +48,7 @@ def test_an_error_says_what_is_wrong_and_the_cure(tmp_path):
         "--out",
         str(tmp_path / "out"),
         "--parameters",
-        '{"cohort": "a", "layout": "bids", "shares": {"train": 1}, "split_seed": 0, '
+        '{"cohort": "a", "layout": "bids", "options": {}, "shares": {"train": 1}, "split_seed": 0, '
         '"shard_size": 1}',
     )
     assert done.returncode == 2

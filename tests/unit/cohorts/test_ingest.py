@@ -8,18 +8,19 @@ import shutil
 import pytest
 
 from genmorph.cohorts.ingest import ingest_cohort, listing_digest, read_layout
-from genmorph.cohorts.manifest import read_manifest, rows_digest, select
+from genmorph.cohorts.manifest import read_manifest, rows_digest
+from genmorph.cohorts.populations import select
 from genmorph.cohorts.reading import Source
 from genmorph.errors import CohortError, GenmorphError
-from genmorph.files import read_tsv
+from genmorph.files import read_json, read_tsv
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 
 def ingest(root, out, **changes):
     values = {"layout": "bids", "shares": SHARES, "split_seed": 0, "shard_size": 3} | changes
-    counts, _ = ingest_cohort(name="tiny", root=root, out=out, **values)
-    return counts
+    flow, _ = ingest_cohort(name="tiny", source=Source(root), out=out, **values)
+    return flow
 
 
 def read_cohort(root):
@@ -36,8 +37,8 @@ def splits_of(out):
 
 def test_scans_with_and_without_sessions(make_bids, tmp_path):
     root = make_bids(twice=("02",))
-    counts = ingest(root, tmp_path / "out")
-    assert counts["found"] == counts["kept"] == 7
+    flow = ingest(root, tmp_path / "out")
+    assert flow.passed["found"] == flow.passed["kept"] == 7
     scans = {scan.scan_id: scan for scan in read_manifest(tmp_path / "out" / "manifest.tsv")}
     assert scans["sub-02_ses-2"].path == "sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz"
     assert scans["sub-01"].session is None
@@ -68,8 +69,8 @@ def test_splits_meet_their_shares_and_keep_people_together(make_bids, tmp_path):
     people = [f"{number:02d}" for number in range(20)]
     root = make_bids(people, twice=people[:5])
     out = tmp_path / "out"
-    counts = ingest(root, out)
-    assert counts["people"] == {"train": 12, "validation": 4, "test": 4}
+    ingest(root, out)
+    assert read_json(out / "cohort.json")["people"] == {"train": 12, "validation": 4, "test": 4}
     everything = [
         (split, scan)
         for split in SHARES
@@ -154,8 +155,8 @@ def test_a_second_run_of_a_session_is_left_out_with_its_reason(make_bids, tmp_pa
     for run in ("1", "2"):
         shutil.copy(anat / "sub-01_T1w.nii.gz", anat / f"sub-01_run-{run}_T1w.nii.gz")
     (anat / "sub-01_T1w.nii.gz").unlink()
-    counts = ingest(root, tmp_path / "out")
-    assert (counts["found"], counts["kept"]) == (7, 6)
+    flow = ingest(root, tmp_path / "out")
+    assert (flow.passed["found"], flow.passed["kept"]) == (7, 6)
     left = [s for s in read_manifest(tmp_path / "out" / "manifest.tsv") if s.exclude_reason]
     assert [scan.path for scan in left] == ["sub-01/anat/sub-01_run-2_T1w.nii.gz"]
     assert "run-1" in left[0].exclude_reason

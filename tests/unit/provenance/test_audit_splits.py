@@ -120,8 +120,15 @@ def test_a_family_in_two_splits_fails(cohort):
     by_split = {split: [p for p in PEOPLE if given[p] == split] for split in SHARES}
     torn = {by_split["train"][0]: "f1", by_split["test"][0]: "f1"}
     assert ("fail", "f1 is in test and train") in found(cohort(family=torn))
-    whole = dict.fromkeys(by_split["train"][:2], "f1")
-    assert found(cohort(family=whole)) == []
+
+
+def test_a_family_goes_to_a_split_as_a_whole(cohort):
+    siblings, others = PEOPLE[:2], PEOPLE[2:]
+    ledger = assign_splits({}, ["family-f1", *others], SHARES, 0)
+    splits = ledger | dict.fromkeys(siblings, ledger["family-f1"])
+    del splits["family-f1"]
+    family = dict.fromkeys(siblings, "f1")
+    assert found(cohort(splits, family=family, ledger=ledger)) == []
 
 
 def test_a_scan_of_nobody_and_a_scan_twice_fail(cohort):

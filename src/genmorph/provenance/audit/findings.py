@@ -16,6 +16,7 @@ CHECKS = {
     "code": "the code each record ran equals the same modules as they stand",
     "seeds": "seeds are the derived ones, and no two runs share one",
     "splits": "no person or family stands in two splits; splits follow the hash",
+    "withdrawn": "nobody on a withdrawal list is used",
     "cells": "each table cell, recomputed from its measurement, prints the same",
     "commit": "the code was committed",
     "environment": "packages are the lock's; interpreter, packages and lock unchanged",

@@ -119,7 +119,7 @@ def check_identifiers(
 
 
 def real_people(folder: Path) -> set[str]:
-    """Ids of a cohort's people; none of a simulated cohort.
+    """Ids of a cohort's people, as the source spells them too; none of a simulated cohort.
 
     A BIDS label counts without its `sub-` too, where it is long enough to be nobody else's.
     """
@@ -127,6 +127,13 @@ def real_people(folder: Path) -> set[str]:
         return set()
     rows = read_tsv(folder / "participants.tsv", ("participant_id",))
     ids = {row["participant_id"] for row in rows if row["participant_id"]}
+    manifest = folder / "manifest.tsv"
+    for row in read_tsv(manifest, ("participant_id", "source_id")) if manifest.is_file() else ():
+        if row["source_id"] is not None:
+            ids.add(row["source_id"])
+            label = row["source_id"].replace("_", "")  # as BIDS labels spell it
+            if label not in row["participant_id"]:  # a pseudonym tells nobody
+                ids.discard(row["participant_id"])
     labels = {name.removeprefix("sub-") for name in ids}
     return {name for name in ids | labels if _telling(name)}
 

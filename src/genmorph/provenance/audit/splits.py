@@ -10,7 +10,7 @@ from typing import Any
 from genmorph.errors import GenmorphError
 from genmorph.files import read_tsv
 from genmorph.provenance.audit.findings import Finding, verdict
-from genmorph.splits import assign_splits, next_split
+from genmorph.splits import UNUSED, assign_splits, next_split
 
 Rows = list[dict[str, str | None]]
 # of participants.tsv, where a layout knows families (twins and siblings)
@@ -99,7 +99,13 @@ def _as_the_hash_says(
     that grew, which people came together cannot be known. Without a ledger only a cohort that
     never grew can be checked.
     """
-    found = {row["participant_id"]: row["split"] for row in people}
+    found = {
+        # families go to a split as a whole
+        f"family-{row[FAMILY_COLUMN]}" if row.get(FAMILY_COLUMN) else row["participant_id"]: row[
+            "split"
+        ]
+        for row in people
+    }
     shares, seed = values["shares"], values["split_seed"]
     if ledger is None:
         same = assign_splits({}, found, shares, seed) == found
@@ -111,7 +117,7 @@ def _as_the_hash_says(
     if moved:
         message = f"not in the split that ledger.tsv gives: {', '.join(moved)}"
         return Finding("splits", "fail", subject, message)
-    counts = dict.fromkeys(shares, 0)
+    counts = dict.fromkeys((*shares, UNUSED), 0)
     for person, split in given.items():
         expected = next_split(counts, shares)
         if split != expected:

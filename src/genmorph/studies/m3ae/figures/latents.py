@@ -296,7 +296,8 @@ def decode(model: Any, latents: np.ndarray) -> np.ndarray:
 
 def _scans_of(files: Files, values: Values, store: Store, split: str) -> list[Scan]:
     """Scans of a split that the store holds, in order of scan id."""
-    from genmorph.cohorts.manifest import read_manifest, select
+    from genmorph.cohorts.manifest import read_manifest
+    from genmorph.cohorts.populations import select
     from genmorph.files import read_tsv
 
     people = read_tsv(files["participants"], ("participant_id", "split"))

@@ -220,3 +220,43 @@ def test_seeds_are_the_scales_unless_given(values, seeds):
     assert {f"seed-{seed}" in " ".join(made.measurements("m3ae", "table1")) for seed in seeds} == {
         True
     }
+
+
+def test_a_room_may_hold_only_its_recipe():
+    room = plan(studies={"autoregressive": {}, "vqvae": {}})
+    assert set(room.recipes) == {"autoregressive", "vqvae", "vqvae_3mm"}
+    assert room.tables() == room.figures() == []
+    assert room.quality_pages() == [
+        f"nowhere/preprocessed/simulated/{name}/quality.html"
+        for name in ("autoregressive", "vqvae")
+    ]
+    assert len(room.resolved()["parameters"]["quality"]) == 3
+
+
+def test_the_users_values_go_over_a_recipe_and_only_that_one():
+    wanted = {"vqvae_3mm": {"registration": {"degrees_of_freedom": "rigid"}}}
+    room = plan(studies={"vqvae": {}}, preprocessing={"recipes": wanted})
+    found = {
+        name: next(step for step in recipe["steps"] if step["step"] == "registration")
+        for name, recipe in room.recipes.items()
+    }
+    assert found["vqvae_3mm"]["degrees_of_freedom"] == "rigid"
+    assert found["vqvae"]["degrees_of_freedom"] == "affine"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("m3a", "unknown recipe 'm3a'; did you mean 'm3ae'"),
+        ("vqvae_3mm", "belongs to study vqvae, which is not configured"),
+    ],
+)
+def test_an_unknown_recipe_is_named(name, words):
+    with pytest.raises(ConfigError, match=words):
+        plan().parameters("preprocess", name)
+    with pytest.raises(ConfigError, match=words):
+        plan(preprocessing={"recipes": {name: {}}})
+
+
+def test_the_engines_code_counts_in_preprocessing():
+    assert plan().modules("preprocess", "m3ae") == ("genmorph.preprocessing.engines.builtin",)

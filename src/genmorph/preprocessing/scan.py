@@ -193,8 +193,6 @@ def _resample(work: _Work, options: Resample) -> None:
         raise ScanError("after registration nothing of the brain is on the grid")
     reference = template_on_grid(work.recipe) > 0
     work.quality["template_overlap"] = gate.dice(work.inside, reference)
-    if problem := gate.grid_problem(work.quality, options):
-        raise ScanError(problem)
 
 
 def _scale_intensities(work: _Work, options: IntensityScaling) -> None:
@@ -208,6 +206,9 @@ def _scale_intensities(work: _Work, options: IntensityScaling) -> None:
         problem = gate.registration_problem(work.quality, registration, largest)
         if problem:
             raise ScanError(problem)
+    # last: a wrong registration is the better reason for a brain beyond the grid
+    if problem := gate.grid_problem(work.quality, work.recipe.step("resample")):
+        raise ScanError(problem)
 
 
 CARRY_OUT: dict[type, Callable[[_Work, Any], None]] = {

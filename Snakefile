@@ -106,8 +106,8 @@ rule notebooks:
 rule m3ae:
     """P1, the multiscale metamorphic VAE: its tables and figures."""
     input:
-        plan.tables("m3ae"),
-        plan.figures("m3ae"),
+        lambda w: plan.tables("m3ae"),
+        lambda w: plan.figures("m3ae"),
 
 
 rule tune:

@@ -118,7 +118,16 @@ class Plan:
         return ()
 
     def study(self, name: str) -> Study:
-        """A study by its name."""
+        """A study by its name.
+
+        Raises
+        ------
+        ConfigError
+            When the configuration does not have it.
+        """
+        if name not in self.studies:
+            hint = did_you_mean(name, self.studies)
+            raise ConfigError(f"study {name} is not in this configuration; {hint}")
         return self.studies[name]
 
     def figure(self, study: str, figure: str) -> Any:

@@ -28,9 +28,8 @@ from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
 from genmorph.preprocessing.engines import builtin, tissue
-from genmorph.preprocessing.pipeline import preprocess_image
 from genmorph.preprocessing.raw import Image, read_scan
-from genmorph.preprocessing.steps import TissueSegmentation
+from genmorph.preprocessing.scan import preprocess_image
 from genmorph.processes import limit_threads
 from genmorph.studies import load_spec
 
@@ -153,7 +152,7 @@ def measure_head(
     )
     row["brain_dice"], row["cranial_dice"] = dice(mask, head.brain), dice(mask, head.cranial)
     brain = corrected.with_data(np.where(mask, corrected.data, 0))
-    registration = recipe.step("affine_registration")
+    registration = recipe.step("registration")
     affine = timed("registration", lambda: builtin.register_affine(brain, registration))
     image, pose = moved
     other = builtin.correct_bias(image, None, recipe.step("bias_correction"))
@@ -165,7 +164,7 @@ def measure_head(
     if tissues:
         maps = timed(
             "tissue_segmentation",
-            lambda: tissue.segment_tissues(brain, mask, TissueSegmentation()),
+            lambda: tissue.segment_tissues(brain, mask, tissue.TissueSegmentation()),
         )
         for label in ("GM", "WM"):
             volume = maps[label].sum() * brain.voxel_ml

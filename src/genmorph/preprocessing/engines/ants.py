@@ -8,6 +8,7 @@ folder in `GENMORPH_ANTS_TEMPLATE`.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,9 @@ def extract_brain(image: Image, options: BrainExtraction) -> np.ndarray:
         interface = extraction_interface(
             scan, files["brain_template"], files["brain_probability_mask"], "ants_"
         )
+        script = shutil.which("antsBrainExtraction.sh")
+        if script is not None:  # the script calls its neighbours by this path
+            interface.inputs.environ = {"ANTSPATH": str(Path(script).parent)}
         native.run(interface, folder)
         return native.read_array(folder / "ants_BrainExtractionMask.nii.gz", image) > 0.5
 

@@ -15,6 +15,7 @@ from genmorph.preprocessing.engines import native
 from genmorph.preprocessing.raw import Image
 from genmorph.preprocessing.steps import BiasCorrection, BrainExtraction, Registration
 
+OUTPUT = "NIFTI_GZ"
 BET_FRACTION = 0.5
 FAST_CLASSES, FAST_BIAS_ITERATIONS, FAST_BIAS_LOWPASS_MM = 3, 4, 20
 FLIRT_COST = "corratio"
@@ -27,7 +28,12 @@ def bet_interface(scan: Path, brain: Path) -> Any:
     from nipype.interfaces import fsl
 
     return fsl.BET(
-        in_file=str(scan), out_file=str(brain), frac=BET_FRACTION, robust=True, mask=True
+        in_file=str(scan),
+        out_file=str(brain),
+        frac=BET_FRACTION,
+        robust=True,
+        mask=True,
+        output_type=OUTPUT,
     )
 
 
@@ -44,6 +50,7 @@ def fast_interface(brain: Path, basename: Path) -> Any:
         bias_lowpass=FAST_BIAS_LOWPASS_MM,
         output_biasfield=True,
         output_biascorrected=True,
+        output_type=OUTPUT,
     )
 
 
@@ -58,6 +65,7 @@ def flirt_interface(brain: Path, template: Path, matrix: Path, degrees_of_freedo
         out_file=str(matrix.with_suffix(".nii.gz")),
         dof=DEGREES_OF_FREEDOM[degrees_of_freedom],
         cost=FLIRT_COST,
+        output_type=OUTPUT,
     )
 
 

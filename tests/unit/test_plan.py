@@ -225,7 +225,8 @@ def test_seeds_are_the_scales_unless_given(values, seeds):
 def test_a_room_may_hold_only_its_recipe():
     room = plan(studies={"autoregressive": {}, "vqvae": {}})
     assert set(room.recipes) == {"autoregressive", "vqvae", "vqvae_3mm"}
-    assert room.tables() == room.figures() == []
+    assert room.tables() == []
+    assert not any("vqvae" in figure for figure in room.figures())
     assert room.quality_pages() == [
         f"nowhere/preprocessed/simulated/{name}/quality.html"
         for name in ("autoregressive", "vqvae")
@@ -259,4 +260,4 @@ def test_an_unknown_recipe_is_named(name, words):
 
 
 def test_the_engines_code_counts_in_preprocessing():
-    assert plan().modules("preprocess", "m3ae") == ("genmorph.preprocessing.engines.builtin",)
+    assert "genmorph.preprocessing.engines.builtin" in plan().modules("preprocess", "m3ae")

@@ -69,8 +69,8 @@ def review(
 ) -> Review:
     """Order the scans of a cohort and pick those to show.
 
-    Every scan is shown where they are few. Otherwise failed scans and outliers come first, room
-    for a random sample of the rest kept free.
+    Every scan is shown where they are few. Otherwise room is kept free for a random sample of the
+    rest, and failed scans leave half of the other room to outliers.
 
     Parameters
     ----------
@@ -94,13 +94,16 @@ def review(
         for row in rows
     }
     drawn = [row for row in rows if files[row["scan_id"]].is_file()]
-    remarkable = [row for row in drawn if _rank(row) < 2]
-    plain = [row for row in drawn if _rank(row) == 2]
+    failed, outliers, plain = ([row for row in drawn if _rank(row) == rank] for rank in range(3))
     if len(drawn) > most_pictures:
-        remarkable = remarkable[: most_pictures - random_sample]
+        room = most_pictures - random_sample
+        failed = failed[: max(room // 2, room - len(outliers))]
+        outliers = outliers[: room - len(failed)]
         chosen = np.random.default_rng(seed).permutation(len(plain))[:random_sample]
         plain = [plain[index] for index in sorted(chosen)]
-    pictures = {row["scan_id"]: small_jpeg(files[row["scan_id"]]) for row in [*remarkable, *plain]}
+    pictures = {
+        row["scan_id"]: small_jpeg(files[row["scan_id"]]) for row in [*failed, *outliers, *plain]
+    }
     return Review(
         [{key: row.get(key) for key in TABLE_COLUMNS} for row in rows], pictures, len(plain)
     )

@@ -16,7 +16,7 @@ from genmorph.cohorts.simulate import simulate_cohort
 from genmorph.errors import CohortError
 from genmorph.files import folder_hashes, read_tsv
 from genmorph.preprocessing import pipeline
-from genmorph.preprocessing.engines import builtin, describe_engine
+from genmorph.preprocessing.engines import Engines, builtin
 from genmorph.preprocessing.grid import resample
 from genmorph.preprocessing.pipeline import ScanRow, one_engine, preprocess_shard
 from genmorph.preprocessing.raw import Image, RawFile, read_scan
@@ -117,7 +117,7 @@ def test_bad_scans_are_rows_with_their_reason_and_the_rest_goes_on(shard):
     }.items():
         assert words in reasons[name]
     assert [row["row"] for row in rows if row["status"] == "ok"] == ["0", "1"]
-    assert {row["engine"] for row in rows} == {describe_engine("builtin")}
+    assert {row["engine"] for row in rows} == {Engines().describe(["bias_correction"])}
 
 
 def test_volumes_are_brains_on_the_grid(shard, recipe):
@@ -186,7 +186,7 @@ def test_a_worker_that_dies_loses_its_scan_and_no_other(tmp_path, recipe, monkey
     assert report.raw["sub-1"] == (rows[1]["raw_sha256"], 1)
 
 
-def _deadly(scan: ScanRow, recipe, engine) -> pipeline._Outcome:
+def _deadly(scan: ScanRow, recipe, engines) -> pipeline._Outcome:
     if scan.scan_id == "sub-1":
         os.kill(os.getpid(), signal.SIGKILL)
     return pipeline._Outcome(volume=np.full(recipe.grid, 0.5, np.float32))

@@ -66,6 +66,14 @@ def test_of_a_large_cohort_the_remarkable_and_a_seeded_sample_are_shown(cohort):
     assert list(fewer.pictures)[:2] == ["sub-25", "sub-21"] and len(fewer.pictures) == 4
 
 
+def test_many_failures_leave_room_for_outliers(cohort):
+    rows, mosaics = cohort
+    for row in rows[10:20]:
+        row |= {"status": "failed", "reason": "overlaps too little"}
+    shown = list(review(rows, mosaics, seed=0, most_pictures=8, random_sample=4).pictures)
+    assert shown[2:4] == ["sub-21", "sub-07"] and len(shown) == 8
+
+
 def test_pictures_are_small(cohort):
     import io
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from genmorph.errors import ConfigError, ScanError
-from genmorph.preprocessing.engines import builtin, describe_engine, get_engine
+from genmorph.preprocessing.engines import Engines, builtin
 from genmorph.preprocessing.raw import Image
 from genmorph.preprocessing.steps import Registration
 
@@ -63,12 +63,12 @@ def test_a_rigid_registration_keeps_the_brains_size():
 
 def test_versions_name_what_decides_the_result():
     assert set(builtin.versions()) == {"SimpleITK", "deepbet"}
-    assert describe_engine("builtin").startswith("builtin (SimpleITK 2.")
+    assert Engines().describe(["registration"]).startswith("builtin (SimpleITK 2.")
 
 
 def test_an_unknown_engine_is_named():
     with pytest.raises(ConfigError, match="no 'buildin'; did you mean 'builtin'"):
-        get_engine("buildin")
+        Engines("buildin")
 
 
 def test_an_image_without_a_head_has_no_brain():

@@ -7,6 +7,7 @@ give much of the cortex to CSF.
 from __future__ import annotations
 
 import functools
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +84,17 @@ def register_nonlinear(brain: Image, options: NonlinearRegistration) -> Warp:
     """
     import ants
 
-    fixed = _to_ants(_coarse_template(options.working_mm))
-    found = _register(fixed, _coarsened(brain, options.working_mm), options)
-    field = ants.compose_transforms_to_displacement_field(found["fwdtransforms"], fixed)
-    displacement = field.numpy().astype(np.float32) * np.float32([-1, -1, 1])  # LPS to RAS
+    fixed, moving = (
+        _to_ants(_coarse_template(options.working_mm)),
+        _coarsened(brain, options.working_mm),
+    )
+    found = _register(fixed, moving, options)
+    with tempfile.TemporaryDirectory(prefix="genmorph-") as folder:
+        composed = ants.apply_transforms(
+            fixed, moving, found["fwdtransforms"], compose=f"{folder}/whole_"
+        )
+        field = ants.image_read(composed).numpy()
+    displacement = field.astype(np.float32) * np.float32([-1, -1, 1])  # LPS to RAS
     affine = _coarse_template(options.working_mm).affine
     return Warp(displacement, jacobian_determinant(displacement, affine), affine)
 

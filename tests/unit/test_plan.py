@@ -267,7 +267,7 @@ def test_the_engines_code_counts_in_preprocessing():
 
 @pytest.mark.parametrize(
     ("overlay", "cohort", "people"),
-    [("adni", "adni", 1518), ("hcp", "hcp", 1040), ("ukb", "ukb", 35710), ("oasis", "oasis", 1)],
+    [("adni", "adni", 1518), ("hcp", "hcp", 1040), ("ukb", "ukb", 36210), ("oasis", "oasis", 1)],
 )
 def test_overlays_of_real_cohorts_are_complete(overlay, cohort, people, monkeypatch, tmp_path):
     for name in ("ADNI", "HCP", "UKB", "OASIS"):

@@ -104,22 +104,21 @@ class Scan:
         return asdict(self) | {"skull_stripped": "true" if self.skull_stripped else "false"}
 
 
+# columns that hold numbers with a unit
+NUMBERS = (
+    "age_years",
+    "field_strength_tesla",
+    "ventricle_ml",
+    "ventricle_normalised_ml",
+    "brain_ml",
+    "brain_normalised_ml",
+)
 _READ: dict[str, Callable[[str], Any]] = {
     "size": int,
     "visit": int,
     "shard": int,
     "skull_stripped": lambda text: text == "true",
-    **dict.fromkeys(
-        (
-            "age_years",
-            "field_strength_tesla",
-            "ventricle_ml",
-            "ventricle_normalised_ml",
-            "brain_ml",
-            "brain_normalised_ml",
-        ),
-        float,
-    ),
+    **dict.fromkeys(NUMBERS, float),
 }
 MANIFEST_COLUMNS = tuple(field.name for field in fields(Scan))
 

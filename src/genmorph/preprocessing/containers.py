@@ -91,7 +91,7 @@ def read_member(archive: Path, member: str) -> RawScan:
         When the archive or the member is missing, damaged, encrypted or ambiguous, when the
         member's path leads out of the archive, or when it unpacks to more bytes than a scan has.
     """
-    name = f"{archive.name}!{member}"
+    name = f"member {member}"  # the archive's own name may be a person's id
     if _escapes(member):
         raise ScanError(f"{name}: the member's path leads out of the archive")
     try:
@@ -108,12 +108,12 @@ def read_member(archive: Path, member: str) -> RawScan:
                 )
             content = packed.read(members[0])
     except FileNotFoundError:
-        raise ScanError(f"{archive.name}: the archive is missing") from None
+        raise ScanError(f"{name}: the archive is missing") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # RuntimeError: encrypted; NotImplementedError: packed in a way that Python cannot undo
         raise ScanError(f"{name}: damaged, or cannot be unpacked ({error})") from None
     except OSError as error:
-        raise ScanError(f"{archive.name}: cannot be read ({error})") from None
+        raise ScanError(f"{name}: the archive cannot be read ({error.strerror})") from None
     return RawScan(content, sha256_bytes(content), len(content))
 
 

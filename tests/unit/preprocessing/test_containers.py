@@ -69,7 +69,7 @@ def test_a_damaged_member_is_found_by_its_checksum(archive, tmp_path):
         start = packed.getinfo("T1/T1.nii").header_offset
     content[start + 5000] ^= 0xFF
     archive.write_bytes(content)
-    with pytest.raises(ScanError, match=r"zip!T1/T1.nii: damaged"):
+    with pytest.raises(ScanError, match=r"member T1/T1.nii: damaged"):
         read_raw(RawFile(tmp_path, f"{archive.name}!T1/T1.nii"))
 
 

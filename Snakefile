@@ -79,6 +79,7 @@ rule all:
         plan.tables(),
         paths.reported_checks,
         plan.figures(),
+        plan.quality_pages(),
         plan.notebooks(),
 
 
@@ -90,9 +91,10 @@ rule tables:
 
 
 rule figures:
-    """Every figure."""
+    """Every figure, and the quality page of every preprocessed cohort."""
     input:
         plan.figures(),
+        plan.quality_pages(),
 
 
 rule notebooks:
@@ -104,8 +106,8 @@ rule notebooks:
 rule m3ae:
     """P1, the multiscale metamorphic VAE: its tables and figures."""
     input:
-        plan.tables("m3ae"),
-        plan.figures("m3ae"),
+        lambda w: plan.tables("m3ae"),
+        lambda w: plan.figures("m3ae"),
 
 
 rule tune:

@@ -17,7 +17,7 @@ rule simulate_cohort:
         runtime=lambda w, attempt: 240 * attempt,
     params:
         arguments=lambda w: plan.simulation(w.cohort),
-        code=plan.code("simulate"),
+        code=lambda w: plan.code("simulate", w.cohort),
     shell:
         "genmorph simulate {params.arguments} --workers {threads} --out {output.tree} > {log} 2>&1"
 

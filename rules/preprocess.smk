@@ -60,3 +60,29 @@ rule index_store:
     shell:
         "genmorph index {input.tables} --cohort-description {input.description}"
         " --parameters {params.parameters:q} --out {output.index} > {log} 2>&1"
+
+
+rule review_quality:
+    """A page on a preprocessed cohort: failures, outliers, measures, pictures."""
+    input:
+        status=paths.status,
+        description=paths.store_description,
+    output:
+        page=paths.quality_page,
+        table=paths.quality_table,
+    log:
+        paths.log("review_quality", "{cohort}-{recipe}"),
+    benchmark:
+        paths.benchmark("review_quality", "{cohort}-{recipe}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
+    params:
+        parameters=lambda w: plan.json("quality", w.cohort, w.recipe),
+        code=plan.code("quality"),
+    shell:
+        "genmorph quality {input.status} --store-description {input.description}"
+        " --parameters {params.parameters:q} --out {output.page} > {log} 2>&1"

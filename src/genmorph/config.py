@@ -125,7 +125,14 @@ class Features(Options):
 class Preprocessing(Options):
     """How preprocessing is cut into jobs."""
 
-    engine: Literal["builtin"] = Field("builtin", description="software that carries out the steps")
+    engine: Literal["builtin", "fsl", "ants", "freesurfer", "spm"] = Field(
+        "builtin", description="software that carries out the steps; `genmorph engines` lists it"
+    )
+    step_engines: dict[str, str] = Field(
+        {},
+        description="{step: engine} for steps that another engine carries out, e.g. "
+        "{registration: builtin}; needs allow_mixed_engines",
+    )
     shard_size: int | None = Field(
         None, ge=1, description="scans handled by one job; null takes the scale's number"
     )
@@ -133,6 +140,23 @@ class Preprocessing(Options):
     max_failure_fraction: float = Field(
         0.1, ge=0, le=1, description="the study stops when more scans than this share fail"
     )
+    allow_mixed_engines: bool = Field(
+        False, description="one cohort may be made by several engines, or versions of one"
+    )
+    recipes: dict[str, dict[str, dict[str, Any] | None]] = Field(
+        {},
+        description="{recipe: {step: {option: value}}} over a study's recipe; null drops the step",
+    )
+
+    @model_validator(mode="after")
+    def _mixed_on_purpose(self) -> Preprocessing:
+        others = {name for name in self.step_engines.values() if name != self.engine}
+        if others and not self.allow_mixed_engines:
+            raise ValueError(
+                f"step_engines adds {', '.join(sorted(others))} to {self.engine}: set "
+                "allow_mixed_engines to true if that is meant"
+            )
+        return self
 
 
 class Compute(Options):

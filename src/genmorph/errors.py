@@ -39,6 +39,10 @@ class ScanError(GenmorphError):
     """One scan cannot be used; the rest of its cohort goes on."""
 
 
+class EngineError(GenmorphError):
+    """A preprocessing engine is not installed, or cannot carry out a step."""
+
+
 class StoreError(GenmorphError):
     """A store is missing, incomplete, or not what its index says."""
 

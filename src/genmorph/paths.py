@@ -63,6 +63,9 @@ PATTERNS = {
     "index": _STORE + "/index.tsv",
     "store_description": _STORE + "/store.json",
     "status": _STORE + "/status.tsv",
+    "mosaics": _STORE + "/mosaics",
+    "quality_page": _STORE + "/quality.html",
+    "quality_table": _STORE + "/quality.tsv",
     # runs
     "run": _RUN,
     "state": _RUN + "/state",

@@ -17,16 +17,18 @@ import yaml
 
 from genmorph.cohorts.ingest import LAYOUTS, listing_digest, typed_options
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
+from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES, Config, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
 from genmorph.models import module_of
 from genmorph.paths import Paths
+from genmorph.preprocessing.engines import ENGINE_STEPS, Engines
 from genmorph.provenance.code import code_hash
 from genmorph.provenance.record import project_folder
 from genmorph.publish.notebooks import imported_modules, read_needs, source_of
 from genmorph.sampling import RECONSTRUCTIONS, REFERENCES
-from genmorph.studies import Study, resolve_study, rooms_with
+from genmorph.studies import Study, recipe_names, resolve_study, rooms_with, study_names
 from genmorph.validation import validate
 
 POPULATION = "all"
@@ -65,6 +67,7 @@ class Plan:
         self.config = validate(Config, values, "config")
         self.paths = Paths(self.config.results)
         self.studies = {name: resolve_study(name, self.config) for name in self.config.studies}
+        self._refuse_unknown_recipes()
         self._refuse_foreign_root()
 
     # -- parameters and code: what makes a job run again -------------------------------------
@@ -102,6 +105,10 @@ class Plan:
                 model = self.study(names[0]).models[self.figure(*names).model]
                 own += (module_of(model["architecture"]),)
             return own
+        if command == "preprocess":
+            return tuple(self._engines.modules(ENGINE_STEPS))
+        if command == "simulate":
+            return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
             return (LAYOUTS[self.config.cohorts[names[0]].layout],)
         if command == "checks":
@@ -111,15 +118,49 @@ class Plan:
         return ()
 
     def study(self, name: str) -> Study:
-        """A study by its name."""
+        """A study by its name.
+
+        Raises
+        ------
+        ConfigError
+            When the configuration does not have it.
+        """
+        if name not in self.studies:
+            hint = did_you_mean(name, self.studies)
+            raise ConfigError(f"study {name} is not in this configuration; {hint}")
         return self.studies[name]
 
     def figure(self, study: str, figure: str) -> Any:
         """Specification of a figure."""
         return self.study(study).spec.figures[figure]
 
-    def _study_of_recipe(self, recipe: str) -> Study:
-        return next(room for room in self.studies.values() if room.spec.recipe_name == recipe)
+    @property
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        """Recipes of the configured studies, by name."""
+        rooms = self.studies.values()
+        return {name: recipe for room in rooms for name, recipe in room.recipes.items()}
+
+    def recipe(self, name: str) -> dict[str, Any]:
+        """A recipe as JSON values.
+
+        Raises
+        ------
+        ConfigError
+            When no configured study has it.
+        """
+        if name in self.recipes:
+            return self.recipes[name]
+        for study in study_names():
+            if name in recipe_names(study):
+                raise ConfigError(
+                    f"recipe '{name}' belongs to study {study}, which is not configured",
+                    f"add `{study}: {{cohort: ...}}` to `studies:`",
+                )
+        raise ConfigError(f"unknown recipe '{name}'; {did_you_mean(name, self.recipes)}")
+
+    def _refuse_unknown_recipes(self) -> None:
+        for name in self.config.preprocessing.recipes:
+            self.recipe(name)
 
     def _simulate(self, cohort: str) -> dict[str, Any]:
         entry = self.config.cohorts[cohort]
@@ -144,22 +185,31 @@ class Plan:
             or SCALES[self.config.scale].shard_size,
         }
 
+    @property
+    def _engines(self) -> Engines:
+        wanted = self.config.preprocessing
+        return Engines(wanted.engine, wanted.step_engines)
+
     def _flow(self, cohort: str) -> dict[str, Any]:
         return {"cohort": cohort}
 
     def _preprocess(self, recipe: str) -> dict[str, Any]:
-        study = self._study_of_recipe(recipe)
         return {
             "recipe": recipe,
-            "engine": self.config.preprocessing.engine,
-            **study.recipe,
+            "engine": self._engines.default,
+            "step_engines": dict(self._engines.steps),
+            **self.recipe(recipe),
         }
 
     def _index(self, recipe: str) -> dict[str, Any]:
         return {
             **self._preprocess(recipe),
             "max_failure_fraction": self.config.preprocessing.max_failure_fraction,
+            "allow_mixed_engines": self.config.preprocessing.allow_mixed_engines,
         }
+
+    def _quality(self, cohort: str, recipe: str) -> dict[str, Any]:
+        return {"cohort": cohort, "recipe": recipe, "seed": 0}
 
     def _train(self, study: str, model: str) -> dict[str, Any]:
         room = self.study(study)
@@ -372,6 +422,7 @@ class Plan:
 
     def shard_tables(self, manifest: str | Path, cohort: str, recipe: str) -> list[str]:
         """Status tables of all shards, once the manifest is known."""
+        self.recipe(recipe)
         return [
             str(self.paths.fill("shard_table", cohort=cohort, recipe=recipe, shard=f"{shard:04d}"))
             for shard in shards(_scans(Path(manifest)))
@@ -467,6 +518,14 @@ class Plan:
             ),
         ]
 
+    def quality_pages(self) -> list[str]:
+        """A page on each cohort that a study preprocesses."""
+        pairs = {(room.cohort, room.spec.recipe_name) for room in self.studies.values()}
+        return [
+            str(self.paths.fill("quality_page", cohort=cohort, recipe=recipe))
+            for cohort, recipe in sorted(pairs)
+        ]
+
     def notebook_inputs(self, notebook: str) -> list[str]:
         """Files a notebook says that it reads."""
         reads = read_needs(NOTEBOOKS / f"{notebook}.ipynb")
@@ -487,7 +546,6 @@ class Plan:
     def resolved(self) -> dict[str, Any]:
         """The configuration and the parameters of every command it can lead to."""
         config = self.config.model_dump(mode="json") | {"seeds": list(self.seeds)}
-        recipes = {room.spec.recipe_name for room in self.studies.values()}
         every = [(name, room) for name, room in self.studies.items()]
         runs = [
             (name, run) for name, room in every for run in (*room.trained, *room.spec.references)
@@ -496,8 +554,11 @@ class Plan:
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],
             "flow": [(cohort,) for cohort in self.config.cohorts],
-            "preprocess": [(recipe,) for recipe in sorted(recipes)],
-            "index": [(recipe,) for recipe in sorted(recipes)],
+            "preprocess": [(recipe,) for recipe in sorted(self.recipes)],
+            "index": [(recipe,) for recipe in sorted(self.recipes)],
+            "quality": [
+                (room.cohort, recipe) for _, room in every for recipe in sorted(room.recipes)
+            ],
             "train": [(name, model) for name, room in every for model in room.trained],
             "sample": runs,
             "reconstruct": [(*run, store) for run in runs for store in SPLIT_OF_STORE],

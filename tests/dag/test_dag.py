@@ -52,6 +52,23 @@ def test_every_rule_has_a_docstring_log_benchmark_and_conda():
                 assert block.count('"genmorph ') == 1
 
 
+def test_a_room_with_only_a_recipe_makes_its_store_and_its_quality_page(project):
+    added = ["--config", "studies={autoregressive: {cohort: simulated}}"]
+    folder = "results/preprocessed/simulated"
+    done = snakemake("-n", f"{folder}/autoregressive/index.tsv", *added, folder=project)
+    assert done.returncode == 0, done.text
+    assert "index_store" in done.text and "train_model" not in done.text
+    done = snakemake("-n", "all", *added, folder=project)
+    assert f"{folder}/autoregressive/quality.html" in done.text
+    for name, message in {
+        "autoregresive": "did you mean 'autoregressive'",
+        "vqvae": "belongs to study vqvae, which is not configured",
+    }.items():
+        done = snakemake("-n", f"{folder}/{name}/index.tsv", *added, folder=project)
+        assert done.returncode != 0
+        assert message in done.text
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

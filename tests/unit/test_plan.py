@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from genmorph.config import Config
+from genmorph.config import Config, load_config
 from genmorph.errors import ConfigError
 from genmorph.plan import Plan
 from genmorph.studies import Spec, load_spec
@@ -219,4 +221,93 @@ def test_seeds_are_the_scales_unless_given(values, seeds):
     assert made.seeds == seeds
     assert {f"seed-{seed}" in " ".join(made.measurements("m3ae", "table1")) for seed in seeds} == {
         True
+    }
+
+
+def test_a_room_may_hold_only_its_recipe():
+    room = plan(studies={"autoregressive": {}, "vqvae": {}})
+    assert set(room.recipes) == {"autoregressive", "vqvae", "vqvae_3mm"}
+    assert room.tables() == []
+    assert not any("vqvae" in figure for figure in room.figures())
+    assert room.quality_pages() == [
+        f"nowhere/preprocessed/simulated/{name}/quality.html"
+        for name in ("autoregressive", "vqvae")
+    ]
+    assert len(room.resolved()["parameters"]["quality"]) == 3
+
+
+def test_the_users_values_go_over_a_recipe_and_only_that_one():
+    wanted = {"vqvae_3mm": {"registration": {"degrees_of_freedom": "rigid"}}}
+    room = plan(studies={"vqvae": {}}, preprocessing={"recipes": wanted})
+    found = {
+        name: next(step for step in recipe["steps"] if step["step"] == "registration")
+        for name, recipe in room.recipes.items()
+    }
+    assert found["vqvae_3mm"]["degrees_of_freedom"] == "rigid"
+    assert found["vqvae"]["degrees_of_freedom"] == "affine"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("m3a", "unknown recipe 'm3a'; did you mean 'm3ae'"),
+        ("vqvae_3mm", "belongs to study vqvae, which is not configured"),
+    ],
+)
+def test_an_unknown_recipe_is_named(name, words):
+    with pytest.raises(ConfigError, match=words):
+        plan().parameters("preprocess", name)
+    with pytest.raises(ConfigError, match=words):
+        plan(preprocessing={"recipes": {name: {}}})
+
+
+def test_the_engines_code_counts_in_preprocessing():
+    assert "genmorph.preprocessing.engines.builtin" in plan().modules("preprocess", "m3ae")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "cohort", "people"),
+    [("adni", "adni", 1518), ("hcp", "hcp", 1040), ("ukb", "ukb", 36210), ("oasis", "oasis", 1)],
+)
+def test_overlays_of_real_cohorts_are_complete(overlay, cohort, people, monkeypatch, tmp_path):
+    for name in ("ADNI", "HCP", "UKB", "OASIS"):
+        monkeypatch.setenv(f"GENMORPH_{name}", str(tmp_path))
+    folder = Path(__file__).parents[2]
+    config = load_config(folder / "config.yaml", folder / "overlays" / f"{overlay}.yaml")
+    made = Plan(config.model_dump() | {"results": str(tmp_path / "results")})
+    assert sum(made.parameters("ingest", cohort)["shares"].values()) == pytest.approx(people)
+    assert made.cohort_arguments(cohort) == f"--root {tmp_path}"
+
+
+def test_options_of_a_layout_are_typed_when_the_plan_is_read():
+    cohort = {"layout": "ukb", "root": "x", "options": {"imag": "T1/T1.nii.gz"}}
+    wrong = plan(cohorts={"mine": cohort}, studies={"m3ae": {"cohort": "mine"}})
+    with pytest.raises(ConfigError, match=r"cohorts\.mine\.options.*did you mean 'image'"):
+        wrong.parameters("ingest", "mine")
+
+
+def test_another_engine_for_a_step_must_be_meant():
+    engines = {"step_engines": {"brain_extraction": "freesurfer"}}
+    with pytest.raises(ConfigError, match="allow_mixed_engines"):
+        plan(preprocessing=engines)
+    mixed = plan(preprocessing=engines | {"allow_mixed_engines": True})
+    assert mixed.parameters("preprocess", "m3ae")["step_engines"] == {
+        "brain_extraction": "freesurfer"
+    }
+    assert mixed.modules("preprocess", "m3ae") == (
+        "genmorph.preprocessing.engines.builtin",
+        "genmorph.preprocessing.engines.freesurfer",
+    )
+
+
+def test_a_population_of_the_user_carries_the_studys_visit_rule():
+    young = {"field": "age_years", "lowest": 0.2}
+    made = plan(studies={"m3ae": {"cohort": "simulated", "populations": {"young": young}}})
+    assert made.study("m3ae").populations["young"] == {
+        "expression": None,
+        "field": "age_years",
+        "lowest": 0.2,
+        "highest": None,
+        "cut_from": "train",
+        "visits": "all",
     }

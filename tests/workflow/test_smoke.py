@@ -341,6 +341,8 @@ def test_ten_new_scans_would_preprocess_one_shard(copy):
     person = raw / "sub-0000" / "anat"  # sorts before everybody
     person.mkdir(parents=True)
     shutil.copy(one(raw, "sub-*/anat/*_T1w.nii.gz"), person / "sub-0000_T1w.nii.gz")
+    with (raw / "participants.tsv").open("a") as table:
+        table.write("sub-0000\n")
     done = run_snakemake(*words, "--", store, folder=copy)
     assert done.returncode == 0, done.text[-3000:]
     assert (copy / "results/mine/preprocessed/mine/m3ae/shard-0000.tsv").stat().st_mtime_ns == first

@@ -62,11 +62,13 @@ def where(configfile: Files = None) -> None:
     for title, files, others in (
         ("tables", plan.tables(), " .md .tex"),
         ("figures", plan.figures(), " .svg"),
+        ("quality pages", plan.quality_pages(), " .tsv"),
         ("notebooks", plan.notebooks(), " .html"),
     ):
         typer.echo(f"{title}:")
         for file in files:
             state = "" if Path(file).is_file() else "   (not made yet)"
             typer.echo(f"  {file}{others}{state}")
-    typer.echo("where a number comes from:")
-    typer.echo(f"  .venv/bin/genmorph audit {plan.tables()[0]}")
+    for table in plan.tables()[:1]:
+        typer.echo("where a number comes from:")
+        typer.echo(f"  .venv/bin/genmorph audit {table}")

@@ -21,9 +21,14 @@ def index(
     out: Out,
     parameters: Parameters,
 ) -> None:
-    """Gather shards into index.tsv, store.json and status.tsv; stop when too many scans failed."""
+    """Gather shards into index.tsv, store.json and status.tsv; stop when too many scans failed.
+
+    A scan whose measures differ from the cohort's is marked in status.tsv, and stays in the store.
+    """
     from genmorph.errors import CohortError
     from genmorph.files import locked, read_json, read_tsv, write_tsv
+    from genmorph.preprocessing.gate import mark_outliers
+    from genmorph.preprocessing.pipeline import one_engine
     from genmorph.preprocessing.steps import Recipe
     from genmorph.provenance.record import recording
     from genmorph.store import Description, write_index
@@ -37,7 +42,9 @@ def index(
     rows = []
     for table in sorted(tables):
         shard = int(table.stem.removeprefix("shard-"))
-        rows += [{**row, "shard": shard} for row in read_tsv(table, ("scan_id", "status"))]
+        rows += [
+            {**row, "shard": shard} for row in read_tsv(table, ("scan_id", "status", "engine"))
+        ]
     failed = [row for row in rows if row["status"] != "ok"]
     if len(failed) > values["max_failure_fraction"] * len(rows):
         reasons = "; ".join(f"{row['scan_id']}: {row['reason']}" for row in failed[:5])
@@ -47,15 +54,21 @@ def index(
             f"see the status tables in {out.parent}; mend or remove those scans, or raise "
             "preprocessing.max_failure_fraction",
         )
+    engines = one_engine(rows, allow_mixed=values["allow_mixed_engines"])
+    marks = mark_outliers(rows)
+    for row, measures in zip(rows, marks, strict=True):
+        row["outlier"] = ",".join(measures) or None
+    whole = "whole heads, skull not removed" if recipe.whole_head else ""
     description = Description(
         affine=recipe.grid_affine(),
-        content="preprocessed T1w",
-        data_label=cohort["data_label"],
+        content=", ".join(filter(None, ("preprocessed T1w", whole))),
+        data_label="; ".join(filter(None, (cohort["data_label"], whole))),
         source={
             "cohort": cohort["cohort"],
             "layout": cohort["layout"],
             "simulated": cohort["simulated"],
             "recipe": values["recipe"],
+            "engine": "; ".join(engines),
         },
     )
     inputs = [*tables, cohort_description]
@@ -67,4 +80,7 @@ def index(
         columns = list(dict.fromkeys(key for row in rows for key in row))
         write_tsv(out.with_name("status.tsv"), columns, rows)
         write_index(out.parent, [row for row in rows if row["status"] == "ok"], description)
-    typer.echo(f"{out}: {len(rows) - len(failed)} volumes, {len(failed)} failed scans")
+    typer.echo(
+        f"{out}: {len(rows) - len(failed)} volumes, {len(failed)} failed scans, "
+        f"{sum(map(bool, marks))} to look at"
+    )

@@ -45,6 +45,7 @@ def preprocess(
     from genmorph.cohorts.manifest import of_shard, read_manifest
     from genmorph.errors import CohortError
     from genmorph.files import locked
+    from genmorph.preprocessing.engines import Engines
     from genmorph.preprocessing.pipeline import ScanRow, preprocess_shard
     from genmorph.preprocessing.raw import RawFile
     from genmorph.preprocessing.steps import Recipe
@@ -62,11 +63,22 @@ def preprocess(
         ScanRow(scan.scan_id, RawFile(root, scan.path, scan.format), scan.skull_stripped)
         for scan in scans
     ]
+    engines = Engines(values["engine"], values["step_engines"])
+    steps = [step.step for step in recipe.steps]
+    engines.require(steps)
     with (
         locked(out),
-        recording("preprocess", out=out, parameters=values, outputs=[array, mosaics]) as record,
+        recording(
+            "preprocess",
+            out=out,
+            parameters=values,
+            outputs=[array, mosaics],
+            modules=engines.modules(steps),
+        ) as record,
     ):
-        report = preprocess_shard(rows, array, out, mosaics, recipe, workers=workers)
+        report = preprocess_shard(
+            rows, array, out, mosaics, recipe, engines=engines, workers=workers
+        )
         by_id = {scan.scan_id: scan for scan in scans}
         for scan_id, (sha256, size) in report.raw.items():
             record.add_input(

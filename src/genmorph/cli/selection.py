@@ -22,3 +22,18 @@ def scan_ids(
     if not ids:
         raise CohortError(f"{store.folder}: none of the {len(scans)} scans of split '{split}'")
     return ids
+
+
+def population_used(
+    manifest: Path, participants: Path, population: Mapping[str, Any] | str | None
+) -> dict[str, Any] | None:
+    """The population with its cut-point, for a run's summary; printed where it is not everybody."""
+    from genmorph.cohorts.manifest import read_manifest
+    from genmorph.cohorts.populations import describe_population
+    from genmorph.files import read_tsv
+
+    people = read_tsv(participants, ("participant_id", "split"))
+    told = describe_population(read_manifest(manifest), people, population)
+    if told is not None:
+        print(f"population: {told}", flush=True)
+    return told

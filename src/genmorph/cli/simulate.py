@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +19,24 @@ def add_to(app: typer.Typer) -> None:
 def simulate(
     out: Annotated[Path, typer.Option("--out", help="Folder of the raw tree to make.")],
     n: Annotated[int, typer.Option("--n", help="Number of scans.")],
-    layout: Annotated[str, typer.Option("--layout", help="How files lie on disk: bids.")] = "bids",
+    layout: Annotated[
+        str, typer.Option("--layout", help="How files lie on disk: bids, adni, hcp, ukb, oasis.")
+    ] = "bids",
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
-    resolution: Annotated[float, typer.Option("--resolution", help="Voxel size in mm.")] = 2.0,
+    resolution: Annotated[
+        float | None,
+        typer.Option("--resolution", help="Edge of cubic voxels in mm; default: the source's own."),
+    ] = None,
+    truth: Annotated[
+        str, typer.Option("--truth", help="full: maps and volumes; volumes: the table alone.")
+    ] = "full",
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Atlas of labels in MNI152 space (NIfTI).")
+    ] = None,
+    labels_name: Annotated[str, typer.Option("--labels-name", help="Name of the atlas.")] = "",
+    labels_licence: Annotated[
+        str, typer.Option("--labels-licence", help="Licence of the atlas.")
+    ] = "",
     cohort: Annotated[str, typer.Option("--cohort", help="Name for the record.")] = "simulated",
     workers: Workers = 1,
 ) -> None:
@@ -28,17 +44,20 @@ def simulate(
 
     Brains are smooth warps of the MNI152 average with changes by age and diagnosis, lesions and
     thinned cortex that no warp explains, T1-like contrast, bias field, noise, skull and scalp.
-    True tissue maps and volumes lie under derivatives/truth.
+    True tissue maps, volumes and deformations lie under derivatives/truth.
 
-    Example: genmorph simulate --layout bids --n 12 --seed 4 --resolution 2 --out my_cohort
+    Example: genmorph simulate --layout ukb --n 60 --seed 4 --out my_cohort
     """
     from genmorph.processes import limit_threads
 
     limit_threads(1)
     from genmorph.cohorts.simulate import simulate_cohort
+    from genmorph.cohorts.simulate.atlas import LabelAtlas
+    from genmorph.cohorts.simulate.trees import TREES
     from genmorph.files import locked
     from genmorph.provenance.record import recording
 
+    atlas = LabelAtlas(labels, labels_name, labels_licence) if labels else None
     parameters = {
         "cohort": cohort,
         "layout": layout,
@@ -46,10 +65,37 @@ def simulate(
         "seed": seed,
         "resolution_mm": resolution,
     }
+    # a workflow asks for neither: its plan knows these parameters only
+    if truth != "full":
+        parameters["truth"] = truth
+    if atlas:
+        parameters["labels"] = {"name": labels_name, "licence": labels_licence}
     with (
         locked(out),
-        recording("simulate", out=out, parameters=parameters, seeds={"simulate": seed}),
+        recording(
+            "simulate",
+            out=out,
+            parameters=parameters,
+            seeds={"simulate": seed},
+            modules=[TREES[layout]] if layout in TREES else [],
+        ) as record,
     ):
         simulate_cohort(
-            out, layout=layout, n=n, seed=seed, resolution_mm=resolution, workers=workers
+            out,
+            layout=layout,
+            n=n,
+            seed=seed,
+            resolution_mm=resolution,
+            truth=truth,
+            atlas=atlas,
+            workers=workers,
+            progress=_say,
         )
+        if labels:
+            record.add_input(labels, base="external", name=labels.name)
+
+
+def _say(done: int, n: int) -> None:
+    """A line to standard error for each twentieth of the scans."""
+    if done == n or done % max(1, n // 20) == 0:
+        print(f"{done} of {n} scans made", file=sys.stderr, flush=True)

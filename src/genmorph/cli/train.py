@@ -18,7 +18,7 @@ from genmorph.cli.common import (
     read_parameters,
 )
 from genmorph.cli.runs import template_id
-from genmorph.cli.selection import scan_ids
+from genmorph.cli.selection import population_used, scan_ids
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,6 +67,7 @@ def train(
     module = module_of(values["architecture"])
     training_ids = scan_ids(store, manifest, participants, "train", values["population"])
     validation_ids = scan_ids(store, manifest, participants, "validation", values["population"])
+    population = population_used(manifest, participants, values["population"])
     template = template_id(store, manifest, participants, values)
     run_seed = derive_seed(seed, values["study"], values["model"], "train")
     own = fingerprint(values, code_hash("genmorph.cli.train", module), seed, sha256_file(index))
@@ -108,6 +109,7 @@ def train(
         content = summary.to_json() | {
             "run": {"study": values["study"], "model": values["model"], "seed": seed},
             "template_scan": template,
+            "population": population,
             "training_scans": len(training_ids),
             "validation_scans": len(validation_ids),
         }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,12 +15,20 @@ from genmorph.cohorts.flow import Flow
 from genmorph.cohorts.manifest import Ledger, Scan, write_manifest
 from genmorph.cohorts.reading import Reading, Source, describe_simulation, leave_out
 from genmorph.errors import CohortError
-from genmorph.files import digest, write_json, write_tsv
-from genmorph.splits import UNUSED
+from genmorph.files import digest, sha256_file, write_json, write_tsv
+from genmorph.splits import UNUSED, in_people
 from genmorph.validation import validate
 
 # module of each layout, loaded when it is asked for
-LAYOUTS = {"bids": "genmorph.cohorts.bids", "ukb": "genmorph.cohorts.ukb"}
+LAYOUTS = {
+    "bids": "genmorph.cohorts.bids",
+    "adni": "genmorph.cohorts.adni",
+    "hcp": "genmorph.cohorts.hcp",
+    "ukb": "genmorph.cohorts.ukb",
+    "oasis": "genmorph.cohorts.oasis",
+}
+# tables up to this size are known by their bytes, larger ones by size and time of change
+HASHED_BYTES = 64 * 1024**2
 PARTICIPANT_COLUMNS = (
     "participant_id",
     "split",
@@ -74,12 +82,12 @@ def ingest_cohort(
     Raises
     ------
     CohortError
-        When no scan is kept, or a split is empty.
+        When no scan is kept, or a split is empty or short of its number.
     """
     reading = read_layout(layout, source, options)
     ledger = Ledger(out / "ledger.tsv")
     scans = reading.scans
-    if getattr(import_module(LAYOUTS[layout]), "PSEUDONYMS", False):
+    if has_pseudonyms(layout):
         scans = ledger.assign_pseudonyms(scans, layout)
     kept = [scan for scan in scans if scan.exclude_reason is None]
     if not kept:
@@ -88,6 +96,7 @@ def ingest_cohort(
             "; ".join(Flow.of(scans).lines()),
         )
     unit_of = {scan.participant_id: _unit(scan) for scan in kept}
+    _refuse_late_families(unit_of, ledger)
     split_of_unit = ledger.assign_splits(unit_of.values(), shares, split_seed)
     split_of = {person: split_of_unit[unit] for person, unit in unit_of.items()}
     people = Counter(split_of.values())
@@ -97,6 +106,13 @@ def ingest_cohort(
                 f"cohort {name}: {len(split_of)} people leave split '{split}' empty",
                 "a cohort needs people enough for three splits; see cohorts.*.splits",
             )
+    units = Counter(split_of_unit.values())
+    if in_people(shares) and any(units[split] < number for split, number in shares.items()):
+        raise CohortError(
+            f"cohort {name}: splits ask for {sum(shares.values()):g} people, "
+            f"{len(split_of_unit)} are there",
+            "lower the numbers in cohorts.*.splits, or give shares that sum to 1",
+        )
     scans = [
         leave_out(scan, "kept", "the splits have the people they take")
         if scan.exclude_reason is None and split_of[scan.participant_id] == UNUSED
@@ -113,6 +129,7 @@ def ingest_cohort(
             "layout": layout,
             "name": reading.name,
             **describe_simulation(source.root),
+            "pseudonyms": has_pseudonyms(layout),
             "notes": list(reading.notes),
             "scans": flow.to_json(),
             "people": {split: people[split] for split in shares},
@@ -130,6 +147,21 @@ def _unit(scan: Scan) -> str:
     return f"family-{scan.family_id}" if scan.family_id else scan.participant_id
 
 
+def _refuse_late_families(unit_of: Mapping[str, str], ledger: Ledger) -> None:
+    """Families that become known after their people were shared out alone would be torn apart."""
+    late = [
+        person
+        for person, unit in unit_of.items()
+        if unit != person and person in ledger.splits and unit not in ledger.splits
+    ]
+    if late:
+        raise CohortError(
+            f"{ledger.path}: {len(late)} people were shared out alone, and their families are "
+            "known now",
+            "remove that file: everybody is shared out anew, by family",
+        )
+
+
 def _numbered(scans: list[Scan]) -> list[Scan]:
     """Scans with the number of their visit: 1 for the person's first that is kept.
 
@@ -142,9 +174,14 @@ def _numbered(scans: list[Scan]) -> list[Scan]:
     visits = {}
     for own in people.values():
         dated = all(scan.acquisition_date for scan in own)
-        own.sort(key=operator.attrgetter(*(("acquisition_date",) if dated else ()), "scan_id"))
-        visits |= {scan.scan_id: number for number, scan in enumerate(own, start=1)}
-    return [replace(scan, visit=visits.get(scan.scan_id)) for scan in scans]
+        own.sort(key=lambda scan: (scan.acquisition_date if dated else "", _natural(scan.scan_id)))
+        visits |= {(scan.scan_id, scan.path): number for number, scan in enumerate(own, start=1)}
+    return [replace(scan, visit=visits.get((scan.scan_id, scan.path))) for scan in scans]
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sorts ses-2 before ses-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def read_layout(layout: str, source: Source, options: Mapping[str, Any] | None = None) -> Reading:
@@ -162,6 +199,11 @@ def read_layout(layout: str, source: Source, options: Mapping[str, Any] | None =
     return module.read_cohort(source, chosen)
 
 
+def has_pseudonyms(layout: str) -> bool:
+    """Whether ids of people, as the source spells them, must never leave the manifest."""
+    return getattr(import_module(LAYOUTS[layout]), "PSEUDONYMS", False)
+
+
 def typed_options(layout: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Choices of a layout in full, as JSON values.
 
@@ -177,19 +219,32 @@ def typed_options(layout: str, options: Mapping[str, Any], where: str) -> dict[s
 def listing_digest(*places: Path | None) -> str:
     """Hash of names and sizes below some folders or of files: changes when scans come or go.
 
-    Used to notice a grown cohort without reading any file; the bytes are the audit's business.
+    Used to notice a grown cohort without reading any scan; their bytes are the audit's business.
+    Files that are named, and tables right in a folder, count with their bytes: a corrected age or
+    another withdrawn id may be as long as the one before.
     """
     found = []
     for place in places:
         if place is None:
             continue
         if place.is_file():
-            found.append([place.name, place.stat().st_size])
+            found.append([place.name, _content(place)])
         for folder, inside, names in os.walk(place):
             inside.sort()
             relative = Path(folder).relative_to(place).as_posix()
-            found += [[relative, name, Path(folder, name).stat().st_size] for name in sorted(names)]
+            for name in sorted(names):
+                table = relative == "." and name.endswith((".csv", ".tsv", ".tab", ".txt"))
+                path = Path(folder, name)
+                if path.exists():  # not a link to nowhere
+                    found.append([relative, name, _content(path) if table else path.stat().st_size])
     return digest(found) if found else "absent"
+
+
+def _content(path: Path) -> str:
+    state = path.stat()
+    if state.st_size > HASHED_BYTES:
+        return f"{state.st_size} {state.st_mtime_ns}"
+    return sha256_file(path)
 
 
 def _people(scans: list[Scan], split_of: dict[str, str]) -> list[dict[str, Any]]:

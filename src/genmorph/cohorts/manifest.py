@@ -26,9 +26,10 @@ class Scan:
         The person's id as the source spells it; it stays in the cohort's folder.
     path : str
         Below the cohort's root: a file, `archive.zip!member`, or a folder of DICOM slices.
-    format : {'nifti', 'analyze', 'dicom'}
+    format : {'nifti', 'analyze-ASL', 'analyze-LAS', ..., 'dicom'}
+        That of Analyze images says which way their axes run.
     size : int
-        Bytes, as found at ingest.
+        Bytes, as found at ingest: of a zip member unpacked, of a pair or folder in all.
     crc32 : str or None
         Of a zip member, as its archive states it.
     skull_stripped : bool
@@ -85,7 +86,8 @@ class Scan:
     @property
     def public_name(self) -> str:
         """What records call the raw scan: its path, or its id where the path tells the person."""
-        pseudonymous = self.source_id is not None and self.source_id not in self.participant_id
+        source_id = (self.source_id or "").replace("_", "")  # as BIDS labels spell it
+        pseudonymous = source_id not in self.participant_id
         return self.scan_id if pseudonymous and self.source_id in self.path else self.path
 
     @classmethod
@@ -102,22 +104,21 @@ class Scan:
         return asdict(self) | {"skull_stripped": "true" if self.skull_stripped else "false"}
 
 
+# columns that hold numbers with a unit
+NUMBERS = (
+    "age_years",
+    "field_strength_tesla",
+    "ventricle_ml",
+    "ventricle_normalised_ml",
+    "brain_ml",
+    "brain_normalised_ml",
+)
 _READ: dict[str, Callable[[str], Any]] = {
     "size": int,
     "visit": int,
     "shard": int,
     "skull_stripped": lambda text: text == "true",
-    **dict.fromkeys(
-        (
-            "age_years",
-            "field_strength_tesla",
-            "ventricle_ml",
-            "ventricle_normalised_ml",
-            "brain_ml",
-            "brain_normalised_ml",
-        ),
-        float,
-    ),
+    **dict.fromkeys(NUMBERS, float),
 }
 MANIFEST_COLUMNS = tuple(field.name for field in fields(Scan))
 

@@ -7,6 +7,7 @@ training people. A study's visit rule holds for each of its populations.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -14,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from genmorph.cohorts.manifest import MANIFEST_COLUMNS, Scan
-from genmorph.errors import CohortError
+from genmorph.cohorts.manifest import MANIFEST_COLUMNS, NUMBERS, Scan
+from genmorph.errors import CohortError, did_you_mean
 from genmorph.validation import Options, validate
 
 
@@ -36,8 +37,25 @@ class Population(Options):
         ends = (self.lowest is not None) + (self.highest is not None)
         if ends != (self.field is not None):
             raise ValueError("a field needs one of lowest and highest, and they need a field")
-        if self.field is not None and self.field not in MANIFEST_COLUMNS:
-            raise ValueError(f"the manifest has no column '{self.field}'")
+        if self.field is not None and self.field not in NUMBERS:
+            hint = did_you_mean(self.field, NUMBERS)
+            raise ValueError(f"the manifest has no column of numbers '{self.field}'; {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _expression_of_columns(self) -> Population:
+        if self.expression is None:
+            return self
+        try:
+            tree = ast.parse(self.expression.strip(), mode="eval")
+        except SyntaxError:
+            raise ValueError(
+                f"'{self.expression}' is no expression, such as \"diagnosis == 'CN'\""
+            ) from None
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        for name in sorted(names - set(MANIFEST_COLUMNS)):
+            hint = did_you_mean(name, MANIFEST_COLUMNS)
+            raise ValueError(f"the manifest has no column '{name}'; {hint}")
         return self
 
 
@@ -80,11 +98,7 @@ def select(
     """
     rule = population_of(population)
     split_of = {row["participant_id"]: row["split"] for row in participants}
-    candidates = [
-        scan
-        for scan in scans
-        if scan.exclude_reason is None and (rule.visits == "all" or scan.visit == 1)
-    ]
+    candidates = _candidates(scans, rule)
     chosen = [scan for scan in candidates if split_of.get(scan.participant_id) == split]
     if rule.field is not None:
         cut = cut_point(candidates, split_of, rule)
@@ -102,6 +116,29 @@ def select(
             "add scans, or change the cohort's splits",
         )
     return sorted(chosen, key=lambda scan: scan.scan_id)
+
+
+def describe_population(
+    scans: Iterable[Scan],
+    participants: Iterable[Mapping[str, str | None]],
+    population: Mapping[str, Any] | str | None,
+) -> dict[str, Any] | None:
+    """A population with its cut-point found, as JSON values; None when it is everybody."""
+    rule = population_of(population)
+    told = rule.model_dump(mode="json", exclude_defaults=True)
+    if rule.field is not None:
+        split_of = {row["participant_id"]: row["split"] for row in participants}
+        told["cut_point"] = cut_point(_candidates(scans, rule), split_of, rule)
+    return told or None
+
+
+def _candidates(scans: Iterable[Scan], rule: Population) -> list[Scan]:
+    """Kept scans of the visits that the rule takes."""
+    return [
+        scan
+        for scan in scans
+        if scan.exclude_reason is None and (rule.visits == "all" or scan.visit == 1)
+    ]
 
 
 def cut_point(scans: Sequence[Scan], split_of: Mapping[str, str | None], rule: Population) -> float:

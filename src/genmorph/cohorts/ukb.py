@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import Any, Literal
 
 from pydantic import Field
@@ -39,7 +40,8 @@ _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 _EID = ("eid", "f.eid", "n_eid", "participant.eid")
 _SPELLINGS = (
     re.compile(r"(?P<field>\d+)-(?P<instance>\d+)\.(?P<array>\d+)"),  # 21003-2.0
-    re.compile(r"f\.(?P<field>\d+)\.(?P<instance>\d+)\.(?P<array>\d+)"),  # f.21003.2.0
+    # f.21003.2.0, X21003.2.0
+    re.compile(r"(?:f\.|X)(?P<field>\d+)\.(?P<instance>\d+)\.(?P<array>\d+)"),
     # p21003_i2, participant.p21003_i2_a0, p31
     re.compile(r"(?:participant\.)?p(?P<field>\d+)(?:_i(?P<instance>\d+))?(?:_a(?P<array>\d+))?"),
     # age_when_attended_assessment_centre_f21003_2_0, n_21003_2_0
@@ -55,6 +57,7 @@ VOLUMES = {
     "brain_ml": BRAIN,
 }
 FIELDS = (SEX, BIRTH_YEAR, AGE, DATE, CENTRE, *VOLUMES.values())
+LEAST_BRAIN_ML, MOST_BRAIN_ML = 200.0, 4000.0  # beyond them a volume is not in mm3
 _SEXES = {"0": "F", "1": "M", "female": "F", "male": "M", "f": "F", "m": "M"}
 
 Cell = tuple[int, int, int]  # field, instance, array
@@ -98,8 +101,8 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
     Raises
     ------
     CohortError
-        When the folder is absent, holds no zip, there is no table with the ages, or two tables
-        disagree about a person.
+        When the folder is absent, holds no zip, there is no table with the ages, two tables
+        disagree about a person, or a value cannot be one.
     """
     root = source.root
     require_folder(root, HOLDS)
@@ -118,7 +121,8 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
         lists.append(source.withdrawn)
     scanned = {_ZIP.fullmatch(path.name)["eid"] for path in zips}
     people, read, without_scan = _read_tables(tables, scanned, options.instances)
-    if AGE not in {cell[0] for values in people.values() for cell in values}:
+    fields = {cell[0] for values in people.values() for cell in values}
+    if AGE not in fields and not {BIRTH_YEAR, DATE} <= fields:
         raise CohortError(
             f"{source.tables or root}: no table with an eid column and field {AGE} (age when "
             f"attended) for the people scanned; tables seen: "
@@ -127,7 +131,8 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
             "the cohort's `tables`; columns such as 21003-2.0, f.21003.2.0 and p21003_i2 are known",
         )
     withdrawn = _read_withdrawn(lists)
-    scans = [_examine(root, path, people, withdrawn, options) for path in zips]
+    scans = _one_per_visit([_examine(root, path, people, withdrawn, options) for path in zips])
+    _require_mm3(scans)
     notes = ["ages are whole years, as field 21003 gives them"]
     if any(scan.age_precision == "bin" for scan in scans):
         notes.append("some ages are the year of the visit less the year of birth")
@@ -176,8 +181,6 @@ def _examine(
     scan = replace(found, **_describe(people[eid], instance))
     if instance not in options.instances:
         return leave_out(scan, "selected", f"instance {instance} is not among those chosen")
-    if match["array"] != "0":
-        return leave_out(scan, "selected", "a further image of the same visit")
     member, problem = _member(path, options.image)
     if member is None:
         return leave_out(scan, "selected", problem)
@@ -189,15 +192,40 @@ def _examine(
     return scan
 
 
+def _require_mm3(scans: Iterable[Scan]) -> None:
+    """Raise when brains are of no human size: then volumes are not in cubic millimetres."""
+    brains = [ml for scan in scans if (ml := scan.brain_ml or scan.brain_normalised_ml)]
+    if brains and not LEAST_BRAIN_ML <= median(brains) <= MOST_BRAIN_ML:
+        raise CohortError(
+            f"by the tables (field {BRAIN} or {BRAIN_NORMALISED}) the median brain has "
+            f"{median(brains):.4g} ml",
+            "export volumes in mm3, as the source has them",
+        )
+
+
+def _one_per_visit(scans: list[Scan]) -> list[Scan]:
+    """The first usable image of each visit, by its name; a repeat or a second copy is left out."""
+    used: set[str] = set()
+    chosen = []
+    for scan in sorted(scans, key=lambda scan: scan.path.rsplit("/", 1)[-1]):
+        if scan.exclude_reason is None and scan.scan_id in used:
+            scan = leave_out(scan, "selected", "a further image of the same visit")
+        elif scan.exclude_reason is None:
+            used.add(scan.scan_id)
+        chosen.append(scan)
+    return chosen
+
+
 def _member(path: Path, image: str) -> tuple[zipfile.ZipInfo | None, str]:
     """The image's entry in an archive's directory, or why there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError):
         return None, "the archive is damaged or was not downloaded to its end"
     for name in entries:
-        if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if name.startswith(("/", "\\")) or ".." in parts or re.match("[A-Za-z]:", name):
             return None, f"the archive holds a member that leads outside of it: {name}"
     if image in entries:
         return entries[image], ""
@@ -212,26 +240,40 @@ def _describe(values: Mapping[Cell, str], instance: int) -> dict[str, Any]:
     def of(field: int, at: int = instance) -> str | None:
         return values.get((field, at, 0))
 
-    age, precision = _number(of(AGE)), "exact"
+    age, precision = _number(of(AGE), AGE), "exact"
     if age is None and of(DATE) and of(BIRTH_YEAR, 0):
         age, precision = float(of(DATE)[:4]) - float(of(BIRTH_YEAR, 0)), "bin"
-    volumes = {column: _number(of(field)) for column, field in VOLUMES.items()}
+    volumes = {
+        column: None if mm3 is None else mm3 / 1000.0
+        for column, field in VOLUMES.items()
+        for mm3 in [_number(of(field), field)]
+    }
     return {
         "age_years": age,
         "age_precision": None if age is None else precision,
-        "sex": _SEXES.get(str(of(SEX, 0)).lower()),
+        "sex": _sex(of(SEX, 0)),
         "acquisition_date": of(DATE),
         "site": of(CENTRE),
-        # the tables have cubic millimetres
-        **{column: None if mm3 is None else mm3 / 1000.0 for column, mm3 in volumes.items()},
+        **volumes,  # the tables have cubic millimetres
     }
 
 
-def _number(text: str | None) -> float | None:
+def _number(text: str | None, field: int) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError:
+        raise CohortError(f"field {field} is '{text}' in the tables, which is no number") from None
+
+
+def _sex(text: str | None) -> str | None:
+    if text is None:
         return None
+    word = text.lower().removesuffix(".0")
+    if word not in _SEXES:
+        raise CohortError(
+            f"field {SEX} (sex) is '{text}' in the tables", "0 is female, 1 male; or those words"
+        )
+    return _SEXES[word]
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -263,14 +305,19 @@ def _read_tables(
         if eid is None or not cells:
             continue
         read.append(path)
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            usecols=[eid, *cells],
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-        )
+        try:
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                dtype=str,
+                usecols=[eid, *cells],
+                encoding="utf-8-sig",
+                encoding_errors="replace",
+                skipinitialspace=True,
+            )
+        except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+            raise CohortError(f"{path}: cannot be read as a table ({error})") from None
+        table = table[table[eid].notna()]
         ages = [name for name, cell in cells.items() if cell[0] == AGE and cell[1] in instances]
         visited |= set(table[eid][table[ages].notna().any(axis=1)])
         for row in table[table[eid].isin(scanned)].to_dict("records"):
@@ -280,14 +327,23 @@ def _read_tables(
                 if not isinstance(value, str):
                     continue
                 key = (row[eid], cell)
-                if person.setdefault(cell, value.strip()) != value.strip():
+                if not _same(person.setdefault(cell, value.strip()), value.strip()):
                     raise CohortError(
-                        f"{path.name}: field {cell[0]} of one person differs from "
-                        f"{origin[key].name}",
+                        f"{path}: field {cell[0]} of one person differs from {origin[key]}",
                         "keep one of the two tables",
                     )
                 origin.setdefault(key, path)
     return people, read, sorted(visited - scanned)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two texts are one value: 62 and 62.0 are."""
+    if one == other:
+        return True
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
 
 
 def _read_withdrawn(lists: Iterable[Path]) -> set[str]:

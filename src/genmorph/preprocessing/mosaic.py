@@ -49,7 +49,7 @@ def draw_mosaic(
     ]
     if volume is not None:
         middle = np.asarray(volume.data.shape) // 2
-        rows.append(("on the template (its outline)", volume, template, middle, CYAN))
+        rows.append(("on the grid (template in outline)", volume, template, middle, CYAN))
     picture = Picture.new("RGB", (3 * PANEL, len(rows) * PANEL))
     for line, (title, image, outline, position, colour) in enumerate(rows):
         window = _window(image.data)

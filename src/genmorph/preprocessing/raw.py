@@ -12,12 +12,23 @@ from typing import Any
 import numpy as np
 
 from genmorph.errors import ScanError
-from genmorph.files import sha256_bytes
+from genmorph.preprocessing.containers import (
+    RawScan,
+    inside,
+    read_analyze,
+    read_bytes,
+    read_dicom,
+    read_file,
+    read_member,
+)
 
 MOST_VOXELS = 1024**3
 MOST_BYTES = 8 * MOST_VOXELS
 LEAST_VOXELS = 16  # along an axis; a localiser of a few slices is no T1 scan
 VOXEL_RANGE_MM = (0.1, 10.0)
+MOST_SLICE_MM = 4.0  # thicker slices than this are a 2D acquisition, unless all edges are alike
+LEAST_SLICE_RATIO = 1.5
+MOST_SHEAR = 0.01  # cosine of the angle between two axes of the grid
 NIFTI2_HEADER_BYTES = 540
 
 
@@ -60,9 +71,9 @@ class RawFile:
     root : Path
         Folder of the cohort's raw scans.
     path : str
-        As in the manifest.
-    format : str
-        As in the manifest.
+        As in the manifest: a file, `archive.zip!member`, or a folder of DICOM slices.
+    format : {'nifti', 'analyze-ASL', 'analyze-LAS', ..., 'dicom'}
+        As in the manifest; that of Analyze images says which way their axes run.
     """
 
     root: Path
@@ -75,37 +86,23 @@ class RawFile:
         return self.path.rsplit("/", 1)[-1]
 
 
-@dataclass(frozen=True)
-class RawScan:
-    """A raw scan's bytes.
-
-    Attributes
-    ----------
-    content : bytes
-        A `.nii` or `.nii.gz` file; other formats have been converted.
-    sha256 : str
-        Of what lies on disk, before any conversion.
-    size : int
-        Bytes on disk.
-    """
-
-    content: bytes
-    sha256: str
-    size: int
-
-
 def read_raw(raw: RawFile) -> RawScan:
     """Read a raw scan of any format: what is hashed is what is used.
 
     Raises
     ------
     ScanError
-        When the file is missing or cannot be read.
+        When the scan is missing, damaged, or of a format that cannot be read.
     """
-    if raw.format != "nifti" or "!" in raw.path:
-        raise ScanError(f"{raw.name}: format {raw.format} in {raw.path} cannot be read")
-    content = read_bytes(raw.root / raw.path)
-    return RawScan(content, sha256_bytes(content), len(content))
+    archive, inner, member = raw.path.partition("!")
+    place = inside(raw.root, archive)
+    if raw.format == "nifti":
+        return read_member(place, member) if inner else read_file(place)
+    if not inner and raw.format.startswith("analyze"):
+        return read_analyze(place, raw.format)
+    if not inner and raw.format == "dicom":
+        return read_dicom(place)
+    raise ScanError(f"{raw.name}: format {raw.format} in {raw.path} cannot be read")
 
 
 def read_scan(path: Path) -> Image:
@@ -117,22 +114,6 @@ def read_scan(path: Path) -> Image:
         See `parse_scan`; also when the file is missing or must not be read.
     """
     return parse_scan(read_bytes(path), path.name)
-
-
-def read_bytes(path: Path) -> bytes:
-    """The file as it lies on disk.
-
-    Raises
-    ------
-    ScanError
-        When the file is missing or cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ScanError(f"{path.name}: the file is missing") from None
-    except OSError as error:
-        raise ScanError(f"{path.name}: cannot be read ({error.strerror})") from None
 
 
 def parse_scan(content: bytes, name: str) -> Image:
@@ -149,7 +130,14 @@ def parse_scan(content: bytes, name: str) -> Image:
     ------
     ScanError
         When the file is truncated, damaged or no NIfTI; when the image is not 3D, has NaN or
-        infinite values, is constant, or its header's geometry is impossible or unknown.
+        infinite values, is constant, or its header's geometry is impossible or unknown; when
+        slices are thicker than `MOST_SLICE_MM`, or the grid's axes not at right angles.
+
+    Notes
+    -----
+    A scaling slope of zero means no scaling, as NIfTI has it. Values beyond 32-bit numbers after
+    scaling are infinite, and refused. Integers that wrapped around when somebody stored them in
+    too few bits look like any others, and cannot be detected.
     """
     try:
         image = _open(_unzip(content))
@@ -248,6 +236,17 @@ def _check_geometry(image: Any) -> None:
     if (voxel_mm < least).any() or (voxel_mm > most).any():
         sizes = " x ".join(f"{size:.3g}" for size in voxel_mm)
         raise ScanError(f"voxels of {sizes} mm, expected {least} to {most}")
+    if voxel_mm.max() > MOST_SLICE_MM and voxel_mm.max() > LEAST_SLICE_RATIO * voxel_mm.min():
+        raise ScanError(
+            f"slices {voxel_mm.max():.3g} mm thick: no 3D acquisition (limit {MOST_SLICE_MM:g} mm)"
+        )
+    axes = affine[:3, :3] / voxel_mm
+    shear = np.abs(axes.T @ axes - np.eye(3)).max()
+    if shear > MOST_SHEAR:
+        raise ScanError(
+            f"its axes are not at right angles (cosine {shear:.3f}): a sheared grid",
+            "resample the image onto an orthogonal grid, or restore the scanner's header",
+        )
 
 
 def _canonical(image: Any) -> tuple[np.ndarray, np.ndarray]:

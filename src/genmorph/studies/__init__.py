@@ -33,7 +33,10 @@ class ScaleSpec(Options):
     """What a scale changes in a study."""
 
     grid: tuple[int, int, int] = Field(description="voxels of a preprocessed volume")
-    recipe: dict[str, dict[str, Any]] = Field({}, description="{step: {option: value}}")
+    recipe: dict[str, dict[str, Any] | None] = Field({}, description="{step: {option: value}}")
+    further_recipes: dict[str, dict[str, dict[str, Any] | None]] = Field(
+        {}, description="{recipe: {step: {option: value}}}"
+    )
     samples: int | None = Field(None, description="volumes to sample; null: as many as test scans")
     models: dict[str, dict[str, Any]] = Field({}, description="{model: {key: value}}")
 
@@ -88,15 +91,27 @@ class Spec(Options):
         description="{name: expression over the manifest's columns, or a share of a field}; null "
         "takes every scan"
     )
+    further_recipes: dict[str, dict[str, dict[str, Any] | None]] = Field(
+        {}, description="{name: {step: {option: value}}}: the same recipe with other values"
+    )
     models: dict[str, dict[str, Any]] = Field(
-        description="{name: {architecture: ..., any option of it or of training}}"
+        {}, description="{name: {architecture: ..., any option of it or of training}}"
     )
     references: tuple[str, ...] = Field((), description="trivial references run beside the models")
-    measures: dict[str, dict[str, Any]]
+    measures: dict[str, dict[str, Any]] = Field({})
     tuning: Tuning | None = None
-    tables: dict[str, TableSpec]
-    figures: dict[str, FigureSpec]
+    tables: dict[str, TableSpec] = Field({})
+    figures: dict[str, FigureSpec] = Field({})
     scales: dict[Scale, ScaleSpec]
+
+    @model_validator(mode="after")
+    def _scales_name_recipes(self) -> Spec:
+        for scale, values in self.scales.items():
+            for name in values.further_recipes:
+                if name not in self.further_recipes:
+                    known = did_you_mean(name, self.further_recipes)
+                    raise ValueError(f"scales.{scale}.further_recipes: no recipe '{name}'; {known}")
+        return self
 
     @model_validator(mode="after")
     def _tuned_options_exist(self) -> Spec:
@@ -131,8 +146,8 @@ class Study:
     spec : Spec
     cohort : str
         Cohort in the study's role.
-    recipe : dict
-        Recipe on the scale's grid, as JSON values.
+    recipes : dict
+        `{name: recipe}` on the scale's grids, as JSON values; the study's own first.
     grid : tuple of int
     samples : int or None
     models : dict
@@ -147,7 +162,7 @@ class Study:
     name: str
     spec: Spec
     cohort: str
-    recipe: dict[str, Any]
+    recipes: dict[str, dict[str, Any]]
     grid: tuple[int, int, int]
     samples: int | None
     models: dict[str, dict[str, Any]]
@@ -217,9 +232,7 @@ def resolve_study(name: str, config: Config) -> Study:
         name=name,
         spec=spec,
         cohort=roles.cohort,
-        recipe=spec.recipe.altered(
-            merge(scale.recipe, {"resample": {"grid": scale.grid}})
-        ).model_dump(mode="json"),
+        recipes=_recipes(spec, scale, config),
         grid=scale.grid,
         samples=scale.samples,
         models=models,
@@ -238,6 +251,25 @@ def _populations(spec: Spec, own: Mapping[str, Any], study: str) -> dict[str, di
     return {
         name: rule.model_copy(update={"visits": spec.visits}).model_dump(mode="json")
         for name, rule in rules.items()
+    }
+
+
+def recipe_names(name: str) -> list[str]:
+    """Names of a room's recipes, its own first."""
+    spec = load_spec(name)
+    return [spec.recipe_name, *spec.further_recipes]
+
+
+def _recipes(spec: Spec, scale: ScaleSpec, config: Config) -> dict[str, dict[str, Any]]:
+    """Every recipe of a study: the scale's values over the room's, the user's over both."""
+    own = spec.recipe.altered(merge(scale.recipe, {"resample": {"grid": scale.grid}}))
+    recipes = {spec.recipe_name: own}
+    for name, changes in spec.further_recipes.items():
+        recipes[name] = own.altered(merge(changes, scale.further_recipes.get(name, {})))
+    wanted = config.preprocessing.recipes
+    return {
+        name: recipe.altered(wanted.get(name, {})).model_dump(mode="json")
+        for name, recipe in recipes.items()
     }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from genmorph.cohorts.ingest import ingest_cohort, listing_digest, read_layout
-from genmorph.cohorts.manifest import read_manifest, rows_digest
+from genmorph.cohorts.manifest import Scan, read_manifest, rows_digest
 from genmorph.cohorts.populations import select
-from genmorph.cohorts.reading import Source
+from genmorph.cohorts.reading import Reading, Source
 from genmorph.errors import CohortError, GenmorphError
 from genmorph.files import read_json, read_tsv
 
@@ -185,3 +186,115 @@ def test_the_listing_changes_when_scans_come_and_not_when_touched(make_bids):
     shutil.copy(scan, scan.with_name("sub-01_run-2_T1w.nii.gz"))
     assert listing_digest(root) != before
     assert listing_digest(root / "nowhere") == "absent"
+
+
+def test_tables_and_lists_count_with_their_bytes(make_bids, tmp_path):
+    """A corrected age, or another withdrawn id, may be as long as the one before."""
+    root, withdrawn = make_bids(), tmp_path / "w.csv"
+    withdrawn.write_text("1000001\n")
+    seen = [listing_digest(root, None, withdrawn)]
+    withdrawn.write_text("1000002\n")
+    seen.append(listing_digest(root, None, withdrawn))
+    table = root / "participants.tsv"
+    table.write_text(table.read_text().replace("\t60\t", "\t61\t"))
+    seen.append(listing_digest(root, None, withdrawn))
+    (root / "link.nii").symlink_to(tmp_path / "nowhere")  # a tree of links not fetched yet
+    assert len(set(seen)) == 3 and listing_digest(root, None, withdrawn) == seen[2]
+
+
+class Made:
+    """A layout whose scans the test gives."""
+
+    def __init__(self, monkeypatch, scans):
+        from genmorph.cohorts import bids
+
+        self.scans = scans
+        monkeypatch.setattr(bids, "read_cohort", lambda source, options: Reading(self.scans))
+
+
+def scan(person, session=None, family=None, date=None):
+    return Scan(
+        scan_id="_".join(filter(None, (person, session))),
+        participant_id=person,
+        session=session,
+        path=f"{person}-{session}.nii",
+        size=1,
+        skull_stripped=False,
+        family_id=family,
+        acquisition_date=date,
+    )
+
+
+def test_a_family_is_shared_out_as_one_and_stays_where_it_is(monkeypatch, tmp_path):
+    people = [scan(f"sub-{n:02d}", family=f"F{n // 3}" if n < 27 else None) for n in range(30)]
+    made = Made(monkeypatch, people[:24])
+    ingest(tmp_path, tmp_path / "out")
+    first = splits_of(tmp_path / "out")
+    for family in range(8):
+        assert len({first[f"sub-{n:02d}"] for n in range(3 * family, 3 * family + 3)}) == 1
+    made.scans = people
+    ingest(tmp_path, tmp_path / "out")
+    now = splits_of(tmp_path / "out")
+    assert {person: now[person] for person in first} == first and len(now) == 30
+    rows = read_tsv(tmp_path / "out/participants.tsv")
+    assert [row["family_id"] for row in rows[:4]] == ["F0", "F0", "F0", "F1"]
+    assert check_splits_of(tmp_path, tmp_path / "out", SHARES) == []
+
+
+def check_splits_of(root, out, shares):
+    """What the audit's check says of an ingested cohort, but for passes."""
+    from genmorph.provenance.audit.splits import check_splits
+
+    (root / "cohorts").mkdir()
+    shutil.copytree(out, root / "cohorts/tiny")
+    record = {
+        "command": "ingest",
+        "parameters": {"cohort": "tiny", "shares": shares, "split_seed": 0},
+        "outputs": [{"path": "cohorts/tiny/manifest.tsv"}],
+    }
+    return [f for f in check_splits(root, {"ingest": record}) if f.status != "pass"]
+
+
+def test_families_known_too_late_are_an_error_with_its_cure(monkeypatch, tmp_path):
+    made = Made(monkeypatch, [scan(f"sub-{n}") for n in range(9)])
+    ingest(tmp_path, tmp_path / "out")
+    made.scans = [scan(f"sub-{n}", family=f"F{n // 2}") for n in range(9)]
+    with pytest.raises(CohortError, match=r"ledger\.tsv: 9 people were shared out alone") as error:
+        ingest(tmp_path, tmp_path / "out")
+    assert "remove that file" in error.value.cure
+
+
+@pytest.mark.parametrize(
+    ("dates", "order"),
+    [
+        (("2011-01-01", "2010-05-01", "2012-01-01"), [2, 1, 3]),
+        ((None, "2010-05-01", "2012-01-01"), [3, 1, 2]),  # one unknown: by session, 2 before 10
+    ],
+)
+def test_visits_are_numbered_by_date_else_by_session(monkeypatch, tmp_path, dates, order):
+    sessions = ("ses-10", "ses-2", "ses-3")
+    own = [scan("sub-x", name, date=date) for name, date in zip(sessions, dates, strict=True)]
+    left = replace(own[0], path="z.nii", excluded_at="selected", exclude_reason="a copy: of it")
+    Made(monkeypatch, [*own, left, *(scan(f"sub-{n}") for n in range(5))])
+    flow = ingest(tmp_path, tmp_path / "out")
+    scans = read_manifest(tmp_path / "out" / "manifest.tsv")
+    visits = {s.session: s.visit for s in scans if s.participant_id == "sub-x" and s.visit}
+    assert [visits[name] for name in sessions] == order
+    assert next(s for s in scans if s.exclude_reason).visit is None
+    assert flow.left_out == {"matched": {}, "selected": {"a copy": 1}, "kept": {}}
+    assert flow.passed == {"found": 9, "matched": 9, "selected": 8, "kept": 8}
+
+
+def test_splits_by_numbers_leave_the_rest_out(monkeypatch, tmp_path):
+    made = Made(monkeypatch, [scan(f"sub-{n:02d}") for n in range(12)])
+    numbers = {"train": 6, "validation": 1, "test": 2}
+    flow = ingest(tmp_path, tmp_path / "out", shares=numbers)
+    assert flow.passed["kept"] == 9
+    assert read_json(tmp_path / "out" / "cohort.json")["people"] == numbers
+    before = splits_of(tmp_path / "out")
+    made.scans = [scan(f"sub-{n:02d}") for n in range(20)]
+    assert ingest(tmp_path, tmp_path / "out", shares=numbers).passed["kept"] == 9
+    assert splits_of(tmp_path / "out") == before
+    assert check_splits_of(tmp_path, tmp_path / "out", numbers) == []
+    with pytest.raises(CohortError, match="splits ask for 23 people, 20 are there"):
+        ingest(tmp_path, tmp_path / "b", shares={"train": 20, "validation": 1, "test": 2})

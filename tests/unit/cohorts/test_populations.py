@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genmorph.cohorts.manifest import Scan
-from genmorph.cohorts.populations import cut_point, population_of, select
+from genmorph.cohorts.populations import cut_point, describe_population, population_of, select
 from genmorph.errors import CohortError, ConfigError
 
 
@@ -103,8 +103,27 @@ def test_left_out_scans_decide_nothing(cohort):
         {"field": "age_years", "lowest": 0.2, "highest": 0.2},
         {"field": "height", "lowest": 0.2},
         {"field": "age_years", "lowest": 20},
+        {"field": "sex", "lowest": 0.2},
+        "age_years >",
     ],
 )
 def test_a_rule_that_means_nothing_is_refused(value):
     with pytest.raises(ConfigError):
         population_of(value)
+
+
+def test_an_unknown_column_is_named_when_the_study_is_typed():
+    with pytest.raises(ConfigError, match="no column 'diagnsis'; did you mean 'diagnosis'"):
+        population_of("diagnsis == 'CN'")
+    assert population_of("sex == 'F' and 60 < age_years < 70").expression
+
+
+def test_the_cut_point_is_told(cohort):
+    scans, people = cohort
+    young = {"field": "age_years", "lowest": 0.2}
+    told = describe_population(scans, people, young)
+    cut = told.pop("cut_point")
+    assert told == young
+    assert max(ages(cohort, "train", young)) == cut
+    assert describe_population(scans, people, None) is None
+    assert describe_population(scans, people, "sex == 'F'") == {"expression": "sex == 'F'"}

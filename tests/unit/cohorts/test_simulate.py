@@ -22,18 +22,19 @@ from genmorph.cohorts.simulate.person import (
 from genmorph.cohorts.simulate.scan import simulate_scan
 from genmorph.cohorts.simulate.scanner import (
     Acquisition,
+    Scanner,
     acquire,
     bias_field,
     rotation_matrix,
-    scanner_grid,
     template_from_scanner,
 )
 from genmorph.cohorts.simulate.tissue import draw_lesions, lesion_map
-from genmorph.cohorts.simulate.tree import TRUTH_COLUMNS, quantised
+from genmorph.cohorts.simulate.trees.truth import TRUTH_COLUMNS, quantised
 from genmorph.errors import CohortError
 from genmorph.files import folder_hashes, read_json, read_tsv
 
 MM = 8.0
+SCANNER = Scanner().at(MM)
 # of this seed, person 4 comes twice, so eight scans show people with and without sessions
 SEED, N = 9, 8
 
@@ -200,7 +201,7 @@ def test_no_warp_folds(truth):
 def test_ventricles_grow_with_age_over_people(truth):
     visits = plan_visits(24, SEED)
     template = _template(MM)
-    scans = [simulate_scan(template, visit, seed=SEED, resolution_mm=MM) for visit in visits[8:]]
+    scans = [simulate_scan(template, visit, seed=SEED, scanner=SCANNER) for visit in visits[8:]]
     ages = [float(row["age"]) for row in truth.values()]
     sizes = [float(row["ventricle_ml"]) for row in truth.values()]
     ages += [scan.visit.age_years for scan in scans]
@@ -213,7 +214,7 @@ def test_age_and_disease_act_on_one_and_the_same_person():
 
     def make(age, diagnosis):
         visit = Visit("sub-0001", None, "F", diagnosis, age, age)
-        tissues = simulate_scan(template, visit, seed=5, resolution_mm=MM).tissues
+        tissues = simulate_scan(template, visit, seed=5, scanner=SCANNER).tissues
         return {
             name: float(getattr(tissues, name).sum())
             for name in ("gray", "ventricles", "medial_temporal", "lesion", "brain")
@@ -230,11 +231,11 @@ def test_age_and_disease_act_on_one_and_the_same_person():
 
 
 def test_quantised_fractions_sum_exactly_even_when_both_halves_round_up():
-    tissues = simulate_scan(_template(MM), plan_visits(1, 1)[0], seed=1, resolution_mm=MM).tissues
-    half = np.where(tissues.brain, np.float32(0.5), np.float32(0.0))
+    tissues = simulate_scan(_template(MM), plan_visits(1, 1)[0], seed=1, scanner=SCANNER).tissues
+    half = np.full(tissues.gray.shape, np.float32(0.5))
     maps = quantised(replace(tissues, gray=half, white=half, csf=0 * half, lesion=half))
     total = maps["GM"].astype(int) + maps["WM"] + maps["CSF"]
-    assert np.array_equal(total, 255 * tissues.brain)
+    assert np.all(total == 255)
     assert np.all(maps["L"] <= maps["WM"])
 
 
@@ -242,7 +243,7 @@ def test_lesions_only_add_and_grow_between_visits():
     template = _template(MM)
 
     def at(age):
-        return draw_lesions(template, np.random.default_rng(7), age_years=age, ill=True)
+        return draw_lesions(template, np.random.default_rng(7), age_years=age, severity=1.0)
 
     early, late = at(65.0), at(80.0)
     assert 0 < len(early.depths) < len(late.depths)
@@ -303,7 +304,7 @@ def test_pose_moves_the_head_where_it_says():
 
 
 def test_bias_field_spans_its_amplitude_over_the_head():
-    field = bias_field(np.random.default_rng(2), scanner_grid(MM), 0.2)
+    field = np.concatenate(list(bias_field(np.random.default_rng(2), SCANNER.grid(), 0.2)))
     assert field.max() == pytest.approx(1.2, rel=1e-5)
     assert field.min() == pytest.approx(1 / 1.2, rel=1e-5)
     assert np.abs(np.diff(field, axis=0)).max() < 0.1
@@ -313,7 +314,7 @@ def test_noise_is_rician():
     acquisition = Acquisition((0, 0, 0), (0, 0, 0), 3.0, 2000.0, 0.03, 0.1)
     signal = np.zeros((40, 40, 40), np.float32)
     signal[20:] = 1.0
-    image = acquire(signal, np.ones_like(signal), acquisition, np.random.default_rng(0))
+    image = acquire(signal, [slice(0, 7), slice(7, 40)], acquisition, np.random.default_rng(0))
     assert image.dtype == np.int16
     # Rayleigh in air: mean sigma * sqrt(pi / 2); nearly Gaussian in tissue
     assert image[:20].mean() == pytest.approx(60.0 * np.sqrt(np.pi / 2), rel=0.02)
@@ -323,10 +324,10 @@ def test_noise_is_rician():
 
 def test_contrast_is_the_one_the_truth_states():
     visit = plan_visits(1, 6)[0]
-    scan = simulate_scan(_template(MM), visit, seed=6, resolution_mm=MM)
+    scan = simulate_scan(_template(MM), visit, seed=6, scanner=SCANNER)
     brain, tissues = scan.tissues.brain, scan.tissues
     # mean signals by least squares over mixed voxels
-    fractions = np.stack([volume[brain] for volume in (tissues.white, tissues.gray, tissues.csf)])
+    fractions = np.stack([tissues.white, tissues.gray, tissues.csf])
     white, gray, csf = np.linalg.lstsq(fractions.T, scan.image[brain].astype(float))[0]
     assert gray / white == pytest.approx(scan.parameters["gray_signal"], abs=0.08)
     assert csf / white == pytest.approx(scan.parameters["csf_signal"], abs=0.12)
@@ -341,6 +342,7 @@ def test_contrast_is_the_one_the_truth_states():
     ("change", "named"),
     [
         ({"layout": "bidz"}, "did you mean 'bids'"),
+        ({"truth": "all"}, "truth 'all' is unknown"),
         ({"n": 0}, "n is 0"),
         ({"workers": 0}, "workers is 0"),
         ({"resolution_mm": 40.0}, "40 mm"),

@@ -70,6 +70,7 @@ def ingest(root, out, **source):
         "p21003_i2_a0",
         "participant.p21003_i2",
         "n_21003_2_0",
+        "X21003.2.0",
     ],
 )
 def test_every_spelling_of_a_column(name):
@@ -266,3 +267,59 @@ def test_numbers_of_people_fill_the_splits_and_the_rest_is_left_out(tree, tmp_pa
     assert read_json(tmp_path / "cohort.json")["people"] == {"train": 3, "validation": 1, "test": 2}
     assert flow.left_out["kept"].keys() == {"the splits have the people they take"}
     assert len(read_tsv(tmp_path / "participants.tsv")) == 6
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_second_copy_is_used_only_when_the_first_cannot_be(tree, damaged):
+    """Also where the copies have one name, in two folders."""
+    name = f"{PEOPLE[3]}_20252_2_0.zip"
+    write_zip(tree / "Bulk" / "Brain MRI" / "T1" / "10" / name)
+    if damaged:
+        (tree / name).write_bytes(b"half")
+    kept = [s.path for s in read(tree).scans if s.source_id == PEOPLE[3] and not s.exclude_reason]
+    assert len(kept) == 1
+    assert damaged is False or kept[0].startswith("Bulk/Brain MRI/T1/10/")
+
+
+def test_no_reason_names_a_person(tree):
+    write_zip(tree / "1234567_20252_2_0.zip")
+    write_zip(tree / f"{PEOPLE[3]}_20252_2_1.zip")
+    (tree / f"{PEOPLE[2]}_20252_2_0.zip").write_bytes(b"half")
+    reasons = [scan.exclude_reason for scan in read(tree).scans if scan.exclude_reason]
+    assert len(reasons) == 3
+    assert not any(eid in reason for eid in [*PEOPLE, "1234567"] for reason in reasons)
+
+
+def test_the_year_of_birth_serves_alone(tree):
+    rows = "".join(f"{eid},1950,2016-03-01\n" for eid in PEOPLE)
+    (tree / "ukb_tables.csv").write_text("eid,34-0.0,53-2.0\n" + rows)
+    scan = of(read(tree), PEOPLE[1])
+    assert (scan.age_years, scan.age_precision) == (66.0, "bin")
+
+
+def test_one_number_in_two_spellings_is_no_disagreement(tree):
+    (tree / "second.csv").write_text(f"eid,p21003_i2\n{PEOPLE[0]},60.0\n")
+    assert of(read(tree), PEOPLE[0]).age_years == 60.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (",1,1950,61,", ",7,1950,61,", r"field 31 \(sex\) is '7'"),
+        (",1,1950,61,", ",1,1950,many,", "field 21003 is 'many'"),
+        ("1500000", "1500", r"median brain has 1\.5 ml"),
+    ],
+)
+def test_a_value_that_cannot_be_is_an_error(tree, old, new, words):
+    table = tree / "ukb_tables.csv"
+    assert old in table.read_text()
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(CohortError, match=words):
+        read(tree)
+
+
+def test_a_table_that_cannot_be_read_is_named(tree):
+    with (tree / "ukb_tables.csv").open("a") as stream:
+        stream.write('1000001,"unclosed\n')
+    with pytest.raises(CohortError, match=r"ukb_tables\.csv: cannot be read"):
+        read(tree)

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from genmorph.cohorts.simulate import simulate_cohort
-from genmorph.errors import ScanError
+from genmorph.errors import CohortError
 from genmorph.files import folder_hashes, read_tsv
 from genmorph.preprocessing import pipeline
-from genmorph.preprocessing.engines import builtin
-from genmorph.preprocessing.pipeline import ScanRow, preprocess_scan, preprocess_shard
+from genmorph.preprocessing.engines import Engines, builtin
+from genmorph.preprocessing.grid import resample
+from genmorph.preprocessing.pipeline import ScanRow, one_engine, preprocess_shard
 from genmorph.preprocessing.raw import Image, RawFile, read_scan
-from genmorph.preprocessing.steps import AffineRegistration, BiasCorrection, Resample
+from genmorph.preprocessing.scan import preprocess_scan
+from genmorph.preprocessing.steps import BiasCorrection, Registration, Resample
 from genmorph.store import Store, write_index
 from genmorph.studies import load_spec
 
@@ -42,7 +44,7 @@ def recipe():
             "resample": {"grid": GRID},
             "bias_correction": {"working_mm": 8.0},
             "brain_extraction": {"network_voxels": 192},
-            "affine_registration": coarse,
+            "registration": coarse,
         }
     )
 
@@ -115,6 +117,7 @@ def test_bad_scans_are_rows_with_their_reason_and_the_rest_goes_on(shard):
     }.items():
         assert words in reasons[name]
     assert [row["row"] for row in rows if row["status"] == "ok"] == ["0", "1"]
+    assert {row["engine"] for row in rows} == {Engines().describe(["bias_correction"])}
 
 
 def test_volumes_are_brains_on_the_grid(shard, recipe):
@@ -183,7 +186,7 @@ def test_a_worker_that_dies_loses_its_scan_and_no_other(tmp_path, recipe, monkey
     assert report.raw["sub-1"] == (rows[1]["raw_sha256"], 1)
 
 
-def _deadly(scan: ScanRow, recipe) -> pipeline._Outcome:
+def _deadly(scan: ScanRow, recipe, engines) -> pipeline._Outcome:
     if scan.scan_id == "sub-1":
         os.kill(os.getpid(), signal.SIGKILL)
     return pipeline._Outcome(volume=np.full(recipe.grid, 0.5, np.float32))
@@ -201,7 +204,7 @@ def stripped_brain(folder: Path, change=lambda data: data, turn=None) -> Path:
 
 @pytest.fixture
 def quick(recipe):
-    return recipe.altered({"affine_registration": {"resolution_mm": 4.0}})
+    return recipe.altered({"registration": {"resolution_mm": 4.0}})
 
 
 def test_a_stripped_scan_needs_no_brain_extraction(tmp_path, quick):
@@ -240,11 +243,17 @@ def noise(shape):
     return np.random.default_rng(0).random(shape) * 1000
 
 
-def test_a_scan_with_its_skull_needs_a_recipe_that_removes_it(tmp_path, recipe):
-    steps = tuple(step for step in recipe.steps if step.step != "brain_extraction")
-    bare = recipe.model_copy(update={"steps": steps})
-    with pytest.raises(ScanError, match="no brain extraction"):
-        preprocess_scan(stripped_brain(tmp_path), bare, skull_stripped=False)
+def row(engine, shard):
+    return {"engine": engine, "shard": shard}
+
+
+def test_two_engines_in_one_cohort_are_refused_unless_allowed():
+    same, other = "builtin (SimpleITK 2.5.7)", "builtin (SimpleITK 2.6.0)"
+    rows = [row(same, 0), row(other, 2), row(same, 1)]
+    with pytest.raises(CohortError, match=r"made shards 0, 1; .*2.6.0.* made shards 2"):
+        one_engine(rows, allow_mixed=False)
+    assert one_engine(rows, allow_mixed=True) == [same, other]
+    assert one_engine(rows[::2], allow_mixed=False) == [same]
 
 
 def test_a_known_bias_field_is_taken_out():
@@ -271,7 +280,7 @@ def test_a_known_affine_is_found():
     turn[:3, :3] *= 1.08
     turn[:3, 3] = (6, -4, 5)
     moved = Image(np.ascontiguousarray(step), turn @ template.affine @ scale)
-    options = AffineRegistration(resolution_mm=3.0, shrink_factors=(2, 1), smoothing_mm=(4, 2))
+    options = Registration(resolution_mm=3.0, shrink_factors=(2, 1), smoothing_mm=(4, 2))
     found = builtin.register_affine(moved, options)
     points = np.array([[-50, -70, 0, 1], [50, 40, 30, 1], [0, -20, -40, 1], [20, 0, 60, 1]]).T
     assert np.linalg.norm(((found - turn) @ points)[:3], axis=0).max() < 3.0
@@ -284,7 +293,7 @@ def test_resampling_keeps_background_out_of_the_brain():
     options = Resample(grid=(8, 8, 8), field_of_view_mm=(32, 32, 32), centre_mm=(14.5, 14.5, 14.5))
     affine = np.diag([4.0, 4.0, 4.0, 1.0])
     affine[:3, 3] = 14.5 - 14
-    volume, inside = builtin.resample(image, mask, np.eye(4), options, affine)
+    volume, inside = resample(image, mask, np.eye(4), options, affine)
     np.testing.assert_allclose(volume[inside], 5.0, rtol=1e-5)
     assert (volume[~inside] == 0).all()
     assert abs(inside.sum() * 64 - mask.sum()) < 0.35 * mask.sum()
@@ -296,7 +305,7 @@ def test_real_heads_and_stripped_scans(shared_data, tmp_path):
             "resample": {"grid": (40, 48, 40)},
             "bias_correction": {"working_mm": 8.0},
             "brain_extraction": {"network_voxels": 192},
-            "affine_registration": {"shrink_factors": (4, 2), "smoothing_mm": (4, 2)},
+            "registration": {"shrink_factors": (4, 2), "smoothing_mm": (4, 2)},
         }
     )
     stripped = sorted((shared_data / "oasis-miccai2012").glob("sub-*/ses-1/anat/*_T1w.nii.gz"))[0]

@@ -57,22 +57,60 @@ def test_a_wrong_change_names_the_step_and_the_cure(recipe, changes, words):
         assert word in str(error.value)
 
 
-def test_steps_stand_in_order_and_once(recipe):
+def test_steps_stand_in_an_order_that_makes_sense_and_once(recipe):
     steps = recipe.model_dump()["steps"]
-    for wrong in (steps[::-1], [*steps, steps[-1]], steps[:2]):
-        with pytest.raises(ConfigError, match=r"in this order|missing"):
+    for wrong, words in (
+        (steps[::-1], "must come before"),
+        ([*steps, steps[-1]], "more than once: intensity_scaling"),
+        (steps[:2], "missing: resample, intensity_scaling"),
+        ([steps[1], steps[2], steps[3], steps[0], steps[4]], "bias_correction must come before"),
+    ):
+        with pytest.raises(ConfigError, match=words):
             validate(Recipe, {"steps": wrong}, "recipe")
+    swapped = [steps[1], steps[0], *steps[2:]]  # the bias within the brain alone
+    assert [step.step for step in validate(Recipe, {"steps": swapped}, "recipe").steps][1] == (
+        "bias_correction"
+    )
+
+
+def test_a_step_is_left_out_by_null_unless_the_recipe_needs_it(recipe):
+    bare = recipe.altered({"bias_correction": None, "registration": None})
+    assert [step.step for step in bare.steps] == [
+        "brain_extraction",
+        "resample",
+        "intensity_scaling",
+    ]
+    with pytest.raises(ConfigError, match="missing: brain_extraction"):
+        recipe.altered({"brain_extraction": None})
+
+
+@pytest.mark.parametrize(
+    ("room", "voxel_mm", "degrees", "grid"),
+    [
+        ("m3ae", 2.0, "affine", (80, 96, 80)),
+        ("slice_vae", 0.7, "rigid", (256, 256, 256)),
+        ("vqvae", 1.0, "affine", (192, 256, 192)),
+        ("autoregressive", 1.0, "rigid", (160, 224, 160)),
+    ],
+)
+def test_each_paper_has_its_grid_and_its_registration(room, voxel_mm, degrees, grid):
+    recipe = load_spec(room).recipe
+    assert recipe.grid == grid
+    np.testing.assert_allclose(np.diag(recipe.grid_affine())[:3], voxel_mm)
+    assert recipe.step("registration").degrees_of_freedom == degrees
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"affine_registration": {"shrink_factors": (4,)}}, "one value each per level"),
+        ({"registration": {"shrink_factors": (4,)}}, "one value each per level"),
         ({"intensity_scaling": {"percentiles": (99, 1)}}, "two rising numbers"),
         ({"brain_extraction": {"least_ml": 3000}}, "below most_ml"),
         ({"brain_extraction": {"network_voxels": 200}}, "multiple of 32"),
         ({"resample": {"grid": (40, 0, 40)}}, "greater than 0"),
         ({"bias_correction": {"iterations": ()}}, "at least 1"),
+        ({"brain_extraction": {"skull_strip": False, "edge_blur_mm": 1.0}}, "no edge"),
+        ({"intensity_scaling": {"method": "robust_min_max", "within": "volume"}}, "background"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(recipe, changes, words):

@@ -182,3 +182,29 @@ def test_ids_are_found_at_the_joints_of_longer_names():
     assert names_in("x_sub-A1_ses-1.nii, I002_S_0295", people) == {"sub-A1"}
     assert names_in("scan_002_S_0295_bl", people) == {"002_S_0295"}
     assert names_in("sub-A11 002_S_029", people) == set()
+
+
+@pytest.fixture
+def biobank(root):
+    """A real cohort with pseudonyms beside the others."""
+    folder = root / "cohorts" / "biobank"
+    write_json(folder / "cohort.json", {"simulated": False, "pseudonyms": True})
+    write_tsv(folder / "participants.tsv", ["participant_id"], [{"participant_id": "sub-ukb00001"}])
+    person = {"participant_id": "sub-ukb00001", "source_id": "1000223"}
+    write_tsv(folder / "manifest.tsv", tuple(person), [person])
+    return root
+
+
+@pytest.mark.parametrize("text", ["person 1000223", "1000223_20252_2_0.zip", "sub-1000223_ses-2"])
+def test_an_id_behind_a_pseudonym_is_found_in_files_and_in_records(biobank, text):
+    chain = records(cohorts=["clinic", "made", "biobank"])
+    (biobank / "tables/t.csv").write_text("sub-ukb00001, 31000223, 1000223.5\n")
+    assert told(biobank, chain) == {}  # a pseudonym is nobody's name
+    (biobank / "tables/t.csv").write_text(f"{text}\n")
+    assert "1000223" in told(biobank, chain)["tables/t.csv"]
+    (biobank / "tables/t.csv").write_text("words\n")
+    entry = {"base": "cohort:biobank", "path": text, "size": 5}
+    own = {"command": "preprocess", "parameters": {}, "outputs": [], "inputs": [entry]}
+    assert "1000223" in told(biobank, chain | {"x": own})["provenance/x"]
+    entry |= {"path": "sub-ukb00001_ses-2", "size": 1000223}
+    assert told(biobank, chain | {"x": own}) == {}  # a size is no id

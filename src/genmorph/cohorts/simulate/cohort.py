@@ -8,21 +8,26 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genmorph.cohorts.simulate.trees import TREES
 from genmorph.errors import CohortError, did_you_mean
 from genmorph.files import atomic_folder
 
 if TYPE_CHECKING:
     from genmorph.cohorts.simulate.anatomy import Template
+    from genmorph.cohorts.simulate.atlas import LabelAtlas
     from genmorph.cohorts.simulate.person import Visit
+    from genmorph.cohorts.simulate.scanner import Scanner
+    from genmorph.cohorts.simulate.trees.common import Made
 
 DATA_LABEL = (
     "simulated: mostly warps of one template, which favours template-based models; "
     "no ranking may be read from it"
 )
-LAYOUTS = ("bids",)
+TRUTHS = ("full", "volumes")
 FINEST_MM, COARSEST_MM = 0.7, 12.0
 
 
@@ -32,25 +37,33 @@ def simulate_cohort(
     layout: str = "bids",
     n: int,
     seed: int,
-    resolution_mm: float = 2.0,
+    resolution_mm: float | None = None,
+    truth: str = "full",
+    atlas: LabelAtlas | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a raw cohort of whole heads whose anatomy is known.
+    """Write a raw cohort of whole heads whose anatomy is known, and its truth.
 
-    The same seed gives the same bytes whatever the number of workers, and the first scans of a
-    larger cohort are those of a smaller one.
+    The raw tree is as the source lays it out; what no source would have lies below
+    `derivatives/truth`. The same seed gives the same bytes whatever the number of workers, and
+    the first scans of a larger cohort are those of a smaller one.
 
     Parameters
     ----------
     out : Path
         Folder to make; appears complete, by rename, and replaces an earlier one.
-    layout : {'bids'}
+    layout : {'bids', 'adni', 'hcp', 'ukb', 'oasis'}
+        Also decides who is scanned (ages, diagnoses, repeats), and how images lie in space.
     n : int
-        Number of scans; about one person in eight has two, one to two years apart.
+        Number of scans; some people have two, months or years apart.
     seed : int
-    resolution_mm : float
-        Size of the cubic voxels.
+    resolution_mm : float, optional
+        Size of cubic voxels; None takes the source's own.
+    truth : {'full', 'volumes'}
+        'volumes' writes the truth table without maps.
+    atlas : LabelAtlas, optional
+        Its regions are carried to each scan.
     workers : int
         Processes that make scans side by side.
     progress : callable, optional
@@ -63,37 +76,90 @@ def simulate_cohort(
     GenmorphError
         When a person's warp folds.
     """
-    _check(layout, n, resolution_mm, workers)
+    _check(layout, n, resolution_mm, truth, atlas, workers)
     from genmorph.cohorts.simulate.person import plan_visits
-    from genmorph.cohorts.simulate.tree import write_tables
+    from genmorph.cohorts.simulate.trees.truth import write_truth_tables
 
-    visits = plan_visits(n, seed)
+    tree = import_module(TREES[layout])
+    scanner = tree.SCANNER.at(resolution_mm)
+    visits = plan_visits(n, seed, tree.POPULATION)
     with atomic_folder(out) as root:
-        make = partial(_make_scan, root=root, seed=seed, resolution_mm=resolution_mm)
+        make = partial(
+            _make_scan,
+            root=root,
+            layout=layout,
+            seed=seed,
+            scanner=scanner,
+            truth=truth,
+            atlas=atlas,
+        )
         rows = []
         # closed before the folder goes: after an error no worker may still write into it
-        with closing(_map(make, visits, min(workers, n), resolution_mm, root)) as results:
+        with closing(_map(make, visits, min(workers, n), scanner.resolution_mm, root)) as results:
             for row in results:
                 rows.append(row)
                 if progress is not None:
                     progress(len(rows), n)
-        write_tables(
-            root, visits, rows, seed=seed, resolution_mm=resolution_mm, data_label=DATA_LABEL
-        )
+        made = _made(tuple(zip(visits, rows, strict=True)), layout, seed, scanner, truth, atlas)
+        tree.write_tables(root, made)
+        write_truth_tables(root, made)
 
 
-def _check(layout: str, n: int, resolution_mm: float, workers: int) -> None:
-    if layout not in LAYOUTS:
-        raise CohortError(f"simulate: layout '{layout}' is unknown", did_you_mean(layout, LAYOUTS))
+def _made(
+    scans: tuple[tuple[Visit, dict[str, Any]], ...],
+    layout: str,
+    seed: int,
+    scanner: Scanner,
+    truth: str,
+    atlas: LabelAtlas | None,
+) -> Made:
+    """The finished cohort, with what is said of it."""
+    from genmorph.cohorts.simulate.trees.common import Made, readme
+
+    description = {
+        "Simulated": True,
+        "DataLabel": DATA_LABEL,
+        "Seed": seed,
+        "ResolutionMm": scanner.resolution_mm,
+        "Scans": len(scans),
+        "Layout": layout,
+        "VoxelMm": list(scanner.voxel_mm),
+        "Orientation": scanner.orientation,
+        "Truth": truth,
+    }
+    if atlas is not None:
+        description["Labels"] = atlas.description()
+    cubic = len(set(scanner.voxel_mm)) == 1
+    voxels = " x ".join(f"{size:g}" for size in scanner.voxel_mm[: 1 if cubic else 3])
+    return Made(scans, seed, description, readme(seed, voxels, DATA_LABEL))
+
+
+def _check(
+    layout: str,
+    n: int,
+    resolution_mm: float | None,
+    truth: str,
+    atlas: LabelAtlas | None,
+    workers: int,
+) -> None:
+    for name, value, known in (("layout", layout, TREES), ("truth", truth, TRUTHS)):
+        if value not in known:
+            raise CohortError(f"simulate: {name} '{value}' is unknown", did_you_mean(value, known))
     if n < 1:
         raise CohortError(f"simulate: n is {n}", "ask for one scan at least")
     if workers < 1:
         raise CohortError(f"simulate: workers is {workers}", "give one worker at least")
-    if not FINEST_MM <= resolution_mm <= COARSEST_MM:
+    if resolution_mm is not None and not FINEST_MM <= resolution_mm <= COARSEST_MM:
         raise CohortError(
             f"simulate: resolution {resolution_mm:g} mm is out of range",
             f"choose {FINEST_MM:g} to {COARSEST_MM:g} mm",
         )
+    if atlas is not None:
+        if truth != "full":
+            raise CohortError(
+                "simulate: a label atlas, but no maps are asked for", "take --truth full"
+            )
+        atlas.check()
 
 
 @lru_cache(maxsize=2)
@@ -162,14 +228,21 @@ def _make_scan(
     visit: Visit,
     *,
     root: Path,
+    layout: str,
     seed: int,
-    resolution_mm: float,
+    scanner: Scanner,
+    truth: str,
+    atlas: LabelAtlas | None,
     template: Template | None = None,
 ) -> dict[str, Any]:
+    """Make and write one scan; its row of the truth table."""
     from genmorph.cohorts.simulate.scan import simulate_scan
-    from genmorph.cohorts.simulate.tree import write_scan
+    from genmorph.cohorts.simulate.trees.truth import truth_row, write_truth
 
+    tree = import_module(TREES[layout])
     if template is None:
         template = _shared["template"]
-    scan = simulate_scan(template, visit, seed=seed, resolution_mm=resolution_mm)
-    return write_scan(root, scan)
+    scan = simulate_scan(template, visit, seed=seed, scanner=scanner, atlas=atlas)
+    path = tree.write_raw(root, scan, seed)
+    write_truth(root, scan, images=truth == "full", atlas=atlas.name if atlas else None)
+    return truth_row(scan, path, tree.source_id(visit))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from genmorph.cohorts.simulate.anatomy import FIELD_SPACING_MM, Template, field_grid
-from genmorph.cohorts.simulate.grids import Grid
-from genmorph.cohorts.simulate.person import Anatomy, Visit, anatomy_of, contrast_of
+from genmorph.cohorts.simulate.atlas import LabelAtlas
+from genmorph.cohorts.simulate.person import SEVERITY, Anatomy, Visit, anatomy_of, contrast_of
 from genmorph.cohorts.simulate.scanner import (
     Acquisition,
+    HeadWarp,
+    Scanner,
+    ScannerGrid,
     acquire,
     bias_field,
     draw_acquisition,
+    draw_field_strength,
+    face_mask,
     ideal_signal,
-    scanner_grid,
     template_from_scanner,
     template_indices,
 )
@@ -26,6 +30,8 @@ from genmorph.cohorts.simulate.tissue import (
     lesion_map,
     make_tissues,
     patch_field,
+    sample_tissues,
+    scatter,
 )
 from genmorph.cohorts.simulate.warp import (
     checked_minimum_jacobian,
@@ -50,27 +56,42 @@ class SimulatedScan:
     Attributes
     ----------
     visit : Visit
-    grid : Grid
-        The scanner's voxels; `grid.affine` is the image's.
+    scanner : Scanner
+    grid : ScannerGrid
+        The scanner's voxels, in the order right, front, top; so are the arrays.
     image : ndarray `[x, y, z]`, int16
     tissues : Tissues
+    warp : HeadWarp
+    labels : ndarray `[x, y, z]` or None
+        Regions of a label atlas.
     acquisition : Acquisition
     parameters : dict
         Numbers the visit was made from, flat, for the truth table.
     """
 
     visit: Visit
-    grid: Grid
+    scanner: Scanner
+    grid: ScannerGrid
     image: np.ndarray
     tissues: Tissues
+    warp: HeadWarp
+    labels: np.ndarray | None
     acquisition: Acquisition
     parameters: dict[str, Any]
 
 
 def simulate_scan(
-    template: Template, visit: Visit, *, seed: int, resolution_mm: float
+    template: Template,
+    visit: Visit,
+    *,
+    seed: int,
+    scanner: Scanner,
+    atlas: LabelAtlas | None = None,
 ) -> SimulatedScan:
     """Make one visit's image and truth.
+
+    The image is made in slabs, whose bytes do not depend on where they are cut: only the image
+    itself, its signal and the brain's voxels are held whole.
 
     Raises
     ------
@@ -79,34 +100,66 @@ def simulate_scan(
     """
     person = visit.participant_id
     anatomy, contrast = anatomy_of(visit, seed), contrast_of(visit, seed)
-    acquisition = draw_acquisition(_generator(seed, visit.scan_id, "acquisition"))
-    grid = scanner_grid(resolution_mm)
+    rng = _generator(seed, visit.scan_id, "acquisition")
+    tesla = draw_field_strength(rng, scanner)
+    if visit.run == 2:  # in the scanner of the first run
+        first_run = replace(visit, run=1).scan_id
+        tesla = draw_field_strength(_generator(seed, first_run, "acquisition"), scanner)
+    acquisition = draw_acquisition(rng, tesla)
+    grid, resolution_mm = scanner.grid(), scanner.resolution_mm
 
     velocity = person_velocity(template, anatomy, _generator(seed, person, "shape"))
     # from person to template, which is what sampling the template asks for
     displacement = exponential(-velocity, FIELD_SPACING_MM)
     jacobian = checked_minimum_jacobian(displacement, FIELD_SPACING_MM, visit.scan_id)
-    matrix = template_from_scanner(anatomy, acquisition)
-    indices = template_indices(grid, matrix, displacement, resolution_mm)
+    warp = HeadWarp(template_from_scanner(anatomy, acquisition), displacement)
 
     lesions = draw_lesions(
         template,
         _generator(seed, person, "lesions"),
         age_years=visit.age_years,
-        ill=visit.diagnosis == "AD",
+        severity=SEVERITY[visit.diagnosis],
     )
+    blobs, patches = lesion_map(lesions), patch_field(_generator(seed, person, "patches"))
+    parts, labels = list(grid.slabs()), []
+    masks, samples = [], []
+    for part in parts:
+        points = warp.points(grid.axes(part))
+        indices = template_indices(points, resolution_mm)
+        mask, sampled = sample_tissues(template, indices, patches=patches, lesions=blobs)
+        masks.append(mask)
+        samples.append(sampled)
+        if atlas is not None:
+            labels.append(atlas.at(points))
     tissues = make_tissues(
-        template,
-        indices,
-        resolution_mm=resolution_mm,
+        np.concatenate(masks),
+        {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]},
+        voxel_ml=grid.voxel_ml,
         cortex_scale=anatomy.cortex_scale**CORTEX_CLASS_EXPONENT,
-        patches=patch_field(_generator(seed, person, "patches")),
-        lesions=lesion_map(lesions),
     )
-    signal = ideal_signal(template, indices, tissues, anatomy, contrast, resolution_mm)
+
+    signal = np.empty(grid.shape, np.float32)
+    faces = []
     bias = bias_field(_generator(seed, visit.scan_id, "bias"), grid, acquisition.bias_amplitude)
+    first = 0  # brain voxels of the slabs before
+    for part, mask, factor in zip(parts, masks, bias, strict=True):
+        points = warp.points(grid.axes(part))
+        region = template_indices(points, resolution_mm)["region"]
+        inside = slice(first, first + int(mask.sum()))
+        fractions = {
+            name: scatter(getattr(tissues, name)[inside], mask)
+            for name in ("gray", "white", "lesion")
+        }
+        fractions["brain"] = mask
+        signal[part] = ideal_signal(template, region, fractions, anatomy, contrast, resolution_mm)
+        signal[part] *= factor
+        if scanner.defaced:
+            faces.append(face_mask(template, points, region))
+        first = inside.stop
     noise = _generator(seed, visit.scan_id, "noise", repr(resolution_mm))
-    image = acquire(signal, bias, acquisition, noise)
+    image = acquire(signal, parts, acquisition, noise)
+    if scanner.defaced:
+        image[np.concatenate(faces)] = 0
 
     size = anatomy.head_scale
     parameters = {
@@ -132,7 +185,17 @@ def simulate_scan(
     ):
         parameters[f"rotation_{axis}_degrees"] = turn
         parameters[f"translation_{axis}_mm"] = shift
-    return SimulatedScan(visit, grid, image, tissues, acquisition, parameters)
+    return SimulatedScan(
+        visit,
+        scanner,
+        grid,
+        image,
+        tissues,
+        warp,
+        np.concatenate(labels) if atlas is not None else None,
+        acquisition,
+        parameters,
+    )
 
 
 def person_velocity(template: Template, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:

@@ -19,31 +19,45 @@ LESIONS_AT_80_YEARS = 14.0
 
 @dataclass(frozen=True)
 class Tissues:
-    """Fractions of each voxel; inside `brain` gray + white + csf = 1, outside all are 0.
+    """Fractions of the voxels of the brain mask, in its order; gray + white + csf = 1.
 
     Attributes
     ----------
-    gray, white, csf : ndarray `[x, y, z]`, float32
+    brain : ndarray `[x, y, z]` of bool
+    gray, white, csf : ndarray `[voxels]`, float32
     lesion : ndarray
         Fraction taken by lesions; they are part of `white`.
     ventricles : ndarray
         Fraction of ventricular CSF, part of `csf`.
     medial_temporal : ndarray
         Fraction of medial temporal gray matter, part of `gray`.
-    brain : ndarray of bool
+    cortex : ndarray
+        Fraction of cortical gray matter, part of `gray`.
     gray_to_csf_ml, gray_to_white_ml : float
         Volume whose class was changed along the cortex.
     """
 
+    brain: np.ndarray
     gray: np.ndarray
     white: np.ndarray
     csf: np.ndarray
     lesion: np.ndarray
     ventricles: np.ndarray
     medial_temporal: np.ndarray
-    brain: np.ndarray
+    cortex: np.ndarray
     gray_to_csf_ml: float
     gray_to_white_ml: float
+
+    def volume(self, values: np.ndarray) -> np.ndarray:
+        """Values of the brain's voxels as an image `[x, y, z]`, zero outside."""
+        return scatter(values, self.brain)
+
+
+def scatter(values: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """An image with `values` at the voxels of a mask, zero outside."""
+    volume = np.zeros(brain.shape, values.dtype)
+    volume[brain] = values
+    return volume
 
 
 @dataclass(frozen=True)
@@ -56,14 +70,14 @@ class Lesions:
 
 
 def draw_lesions(
-    template: Template, rng: np.random.Generator, *, age_years: float, ill: bool
+    template: Template, rng: np.random.Generator, *, age_years: float, severity: float
 ) -> Lesions:
     """Lesions present at an age: the number grows with the square of the years after forty.
 
     One generator gives a person the same lesions at every visit: later ones only add to them and
     grow.
     """
-    burden = float(np.exp(0.5 * rng.standard_normal())) * (1.25 if ill else 1.0)
+    burden = float(np.exp(0.5 * rng.standard_normal())) * (1.0 + 0.25 * severity)
     horizon = 60.0  # years after the first possible lesion
     expected = LESIONS_AT_80_YEARS * burden * (horizon / 40.0) ** 2
     total = int(rng.poisson(min(expected, 200.0)))
@@ -108,51 +122,69 @@ def patch_field(rng: np.random.Generator) -> np.ndarray:
     return smooth_noise(rng, grid.shape, PATCH_SIGMA_MM / grid.spacing_mm)
 
 
-def make_tissues(
+def sample_tissues(
     template: Template,
     indices: dict[str, np.ndarray],
     *,
-    resolution_mm: float,
-    cortex_scale: float,
     patches: np.ndarray,
     lesions: np.ndarray,
-) -> Tissues:
-    """Sample the template at a person's voxels, then change tissue classes along the cortex.
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The brain mask of some of a person's voxels, and the template's maps within it.
 
     Parameters
     ----------
     indices : dict of ndarray `[3, x, y, z]`
         Fractional indices of the scanner's voxels in the grids 'tissue', 'region' and 'field'.
-    resolution_mm : float
-        Voxel size of the scanner.
-    cortex_scale : float
-        Below one, cortex next to CSF becomes CSF in that proportion; above one, the other way.
     patches : ndarray
-        From `patch_field`: its upper tail thins the cortex from outside, its lower tail from
-        inside.
+        From `patch_field`.
     lesions : ndarray
         From `lesion_map`.
+
+    Returns
+    -------
+    brain : ndarray `[x, y, z]` of bool
+    samples : dict of ndarray `[voxels]`
+        What `make_tissues` takes.
     """
     brain = sample_at(template.brain, indices["tissue"], outside=0.0) > 0.5
     inside = {grid: index[:, brain] for grid, index in indices.items()}
+    maps = {
+        "gray": (template.gray, "tissue"),
+        "white": (template.white, "tissue"),
+        "patches": (patches, "field"),
+        "outer_cortex": (template.outer_cortex, "region"),
+        "inner_cortex": (template.inner_cortex, "region"),
+        "lesions": (lesions, "region"),
+        "ventricles": (template.ventricles, "region"),
+        "medial_temporal": (template.medial_temporal, "region"),
+    }
+    samples = {
+        name: sample_at(volume, inside[grid], outside=0.0) for name, (volume, grid) in maps.items()
+    }
+    return brain, samples
 
-    def sample(volume: np.ndarray, grid: str) -> np.ndarray:
-        return sample_at(volume, inside[grid], outside=0.0)
 
-    def scatter(values: np.ndarray) -> np.ndarray:
-        volume = np.zeros(brain.shape, np.float32)
-        volume[brain] = values
-        return volume
+def make_tissues(
+    brain: np.ndarray, samples: dict[str, np.ndarray], *, voxel_ml: float, cortex_scale: float
+) -> Tissues:
+    """Change tissue classes along the cortex.
 
-    gray, white = sample(template.gray, "tissue"), sample(template.white, "tissue")
+    Parameters
+    ----------
+    brain, samples : ndarray, dict
+        From `sample_tissues`, of the whole brain. The upper tail of the patches thins the cortex
+        from outside, their lower tail from inside.
+    voxel_ml : float
+        Volume of the scanner's voxel.
+    cortex_scale : float
+        Below one, cortex next to CSF becomes CSF in that proportion; above one, the other way.
+    """
+    gray, white = samples["gray"], samples["white"]
     excess = np.maximum(gray + white, 1.0)
     gray, white = gray / excess, white / excess
     csf = 1.0 - gray - white
 
-    field = sample(patches, "field")
-    outer, inner = (
-        sample(region, "region") for region in (template.outer_cortex, template.inner_cortex)
-    )
+    field, outer, inner = (samples[name] for name in ("patches", "outer_cortex", "inner_cortex"))
     thinned = PATCH_STRENGTH * np.clip((field - PATCH_THRESHOLD) / 0.6, 0.0, 1.0)
     whitened = PATCH_STRENGTH * np.clip((-field - PATCH_THRESHOLD) / 0.6, 0.0, 1.0)
     # all of the change of thickness comes from the part of the cortex that borders CSF
@@ -164,15 +196,15 @@ def make_tissues(
     gray = gray - lost - turned + gained
     white = white + turned
     csf = np.clip(1.0 - gray - white, 0.0, 1.0)
-    voxel_ml = resolution_mm**3 / 1000.0
     return Tissues(
-        gray=scatter(gray),
-        white=scatter(white),
-        csf=scatter(csf),
-        lesion=scatter(white * sample(lesions, "region")),
-        ventricles=scatter(csf * sample(template.ventricles, "region")),
-        medial_temporal=scatter(gray * sample(template.medial_temporal, "region")),
         brain=brain,
+        gray=gray,
+        white=white,
+        csf=csf,
+        lesion=white * samples["lesions"],
+        ventricles=csf * samples["ventricles"],
+        medial_temporal=gray * samples["medial_temporal"],
+        cortex=gray * np.maximum(outer, inner),
         gray_to_csf_ml=float((lost - gained).sum(dtype=np.float64) * voxel_ml),
         gray_to_white_ml=float(turned.sum(dtype=np.float64) * voxel_ml),
     )

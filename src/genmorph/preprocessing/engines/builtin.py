@@ -10,23 +10,24 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from genmorph.errors import ScanError
+from genmorph.preprocessing.grid import FWHM_PER_SIGMA
 from genmorph.preprocessing.raw import Image
-from genmorph.preprocessing.steps import (
-    AffineRegistration,
-    BiasCorrection,
-    BrainExtraction,
-    Resample,
-)
+from genmorph.preprocessing.steps import BiasCorrection, BrainExtraction, Registration
 
 # world axes of NIfTI (RAS+) and of ITK (LPS+)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 SEARCH_VOXEL_MM, SEARCH_STEP_DEGREES = 8.0, 20.0
+
+
+def versions() -> dict[str, str]:
+    """Version of each package that decides a result."""
+    return {name: metadata.version(name) for name in ("SimpleITK", "deepbet")}
 
 
 @functools.cache
@@ -128,8 +129,8 @@ def _one_thread() -> Iterator[None]:
 
 
 @_one_thread()
-def register_affine(brain: Image, options: AffineRegistration) -> np.ndarray:
-    """Affine that takes a point of the template's world to the scan's world.
+def register_affine(brain: Image, options: Registration) -> np.ndarray:
+    """Linear transform that takes a point of the template's world to the scan's world.
 
     Poses are tried on a coarse grid before the descent, which by itself would be lost on a head
     that nods by twenty degrees.
@@ -138,7 +139,8 @@ def register_affine(brain: Image, options: AffineRegistration) -> np.ndarray:
     ----------
     brain : Image
         Skull-stripped scan.
-    options : AffineRegistration
+    options : Registration
+        Six degrees of freedom (rigid) or twelve.
 
     Returns
     -------
@@ -150,7 +152,6 @@ def register_affine(brain: Image, options: AffineRegistration) -> np.ndarray:
     ScanError
         When ITK finds no way from one image to the other.
     """
-    import SimpleITK as sitk
 
     fixed = _coarse_template(options.resolution_mm)
     moving = _coarsen(brain, options.resolution_mm)
@@ -161,15 +162,11 @@ def register_affine(brain: Image, options: AffineRegistration) -> np.ndarray:
     method.SetSmoothingSigmasPerLevel(list(options.smoothing_mm))
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     try:
-        pose = _find_pose(brain, options)
-        start = sitk.AffineTransform(3)
-        start.SetCenter(pose.GetCenter())
-        start.SetMatrix(pose.GetMatrix())
-        start.SetTranslation(pose.GetTranslation())
+        start = _start(_find_pose(brain, options), options)
         method.SetInitialTransform(start, inPlace=False)
-        found = sitk.AffineTransform(method.Execute(fixed, moving).GetBackTransform())
+        found = type(start)(method.Execute(fixed, moving).GetBackTransform())
     except RuntimeError as error:
-        raise ScanError(f"affine registration failed ({_last_line(error)})") from None
+        raise ScanError(f"registration failed ({_last_line(error)})") from None
     matrix = np.asarray(found.GetMatrix()).reshape(3, 3)
     centre, shift = np.asarray(found.GetCenter()), np.asarray(found.GetTranslation())
     lps = np.eye(4)
@@ -178,7 +175,23 @@ def register_affine(brain: Image, options: AffineRegistration) -> np.ndarray:
     return flip @ lps @ flip
 
 
-def _find_pose(brain: Image, options: AffineRegistration) -> Any:
+def _start(pose: Any, options: Registration) -> Any:
+    """The pose as a transform of the degrees of freedom asked for."""
+    import SimpleITK as sitk
+
+    if options.degrees_of_freedom == "rigid":
+        start = sitk.VersorRigid3DTransform()
+        start.SetCenter(pose.GetCenter())
+        start.SetRotation(pose.GetVersor())
+    else:
+        start = sitk.AffineTransform(3)
+        start.SetCenter(pose.GetCenter())
+        start.SetMatrix(pose.GetMatrix())
+    start.SetTranslation(pose.GetTranslation())
+    return start
+
+
+def _find_pose(brain: Image, options: Registration) -> Any:
     """Similarity from template to scan: centres of mass, equal volumes, the best of many poses.
 
     Turns by right angles compete too. One of them wins when the header gives the axes wrong names,
@@ -240,58 +253,6 @@ def _registration(iterations: int, learning_rate: float, least_step: float) -> A
     )
     method.SetOptimizerScalesFromPhysicalShift()
     return method
-
-
-def resample(
-    brain: Image, mask: np.ndarray, affine: np.ndarray, options: Resample, grid_affine: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bring a masked image onto the recipe's grid with one interpolation.
-
-    Where the grid is coarser than the scan, a Gaussian of the missing width prevents aliasing.
-    It is normalised by the mask, so that no background bleeds into the brain's edge.
-
-    Returns
-    -------
-    volume : ndarray, float32, shape of the grid
-        0 outside the brain.
-    inside : ndarray of bool
-        The brain on the grid.
-    """
-    from scipy.ndimage import affine_transform, gaussian_filter
-
-    weight = mask.astype(np.float32)
-    values = np.where(mask, brain.data, 0.0).astype(np.float32)
-    # sizes of a grid voxel as seen in the scan
-    target_mm = np.linalg.norm((affine @ grid_affine)[:3, :3], axis=0)
-    missing = np.sqrt(np.maximum(target_mm**2 - brain.voxel_mm**2, 0.0))
-    sigma = missing / FWHM_PER_SIGMA / brain.voxel_mm
-    if sigma.max() > 0.1:
-        values, weight = gaussian_filter(values, sigma), gaussian_filter(weight, sigma)
-    to_scan = np.linalg.inv(brain.affine) @ affine @ grid_affine
-
-    def pull(data: np.ndarray) -> np.ndarray:
-        return affine_transform(
-            data, to_scan[:3, :3], to_scan[:3, 3], output_shape=options.grid, order=1, cval=0.0
-        )
-
-    values, weight = pull(values), pull(weight)
-    inside = weight > 0.5
-    volume = np.where(inside, values / np.maximum(weight, 1e-6), 0.0)
-    return volume.astype(np.float32), inside
-
-
-def scale_intensities(
-    volume: np.ndarray, inside: np.ndarray, percentiles: tuple[float, float]
-) -> np.ndarray:
-    """Percentiles inside the brain to 0 and 1, clipped; exactly 0 outside, above 0 inside.
-
-    The darkest brain voxel becomes 1/255, one step of a stored byte: what is zero is background.
-    """
-    low, high = np.percentile(volume[inside], percentiles)
-    if high <= low:
-        raise ScanError("the brain has no contrast: its intensity percentiles coincide")
-    scaled = np.clip((volume - low) / (high - low), 1.0 / 255.0, 1.0)
-    return np.where(inside, scaled, 0.0).astype(np.float32)
 
 
 def _coarsen(image: Image, voxel_mm: float) -> Any:

@@ -235,7 +235,7 @@ class Audit:
         if not file.exists():
             return Finding("raw", "fail", subject, f"{file}: missing")
         if self.fast:
-            if "!" in path or file.is_dir():  # no size of its own: it is there
+            if "!" in path or format_ != "nifti":  # no file of its own size: it is there
                 return Finding("raw", "pass", subject)
             return verdict(
                 "raw", file.stat().st_size == entry["size"], subject, f"{file}: another size"
@@ -255,6 +255,7 @@ class Audit:
             self._places[cohort] = {
                 key: (row["path"], row.get("format") or "nifti")
                 for row in rows
+                if row.get("exclude_reason") is None
                 for key in (row["path"], row["scan_id"])
             }
         return self._places[cohort].get(name, (name, "nifti"))

@@ -68,7 +68,7 @@ class Report:
         return [
             finding
             for finding in self.findings
-            if finding.status != "pass" and (finding.code in PUBLICATION) == publication
+            if finding.status != "pass" and _bars_publication_only(finding) == publication
         ]
 
     def exit_code(self, *, strict: bool = False) -> int:
@@ -87,6 +87,12 @@ class Report:
             "records": self.records,
             "findings": [asdict(finding) for finding in self.findings],
         }
+
+
+def _bars_publication_only(finding: Finding) -> bool:
+    """Whether a finding makes a result unfit to publish, and not wrong."""
+    not_configured = finding.code == "withdrawn" and finding.status == "unknown"
+    return finding.code in PUBLICATION or not_configured
 
 
 def verdict(code: str, passed: bool, subject: str, message: str) -> Finding:

@@ -90,22 +90,26 @@ def check_identifiers(
         Search every file of the shared folders, not only those that the records wrote.
     """
     folders, names = folder_patterns([root, *cohort_roots.values()]), name_patterns()
+    people: set[str] = set()
+    hidden: set[str] = set()
+    for folder in _cohort_folders(root, records, everything=everything):
+        try:
+            people |= real_people(folder)
+            hidden |= hidden_people(folder)
+        except GenmorphError as error:
+            subject = folder.relative_to(root).as_posix()
+            yield Finding("identifiers", "unknown", subject, error.message)
     for name, record in records.items():
         text = json.dumps(record, ensure_ascii=False)
-        yield _finding(f"{RECORDS}/{name}", _absolute_paths(record) | _told(text, folders | names))
+        told = _absolute_paths(record) | _told(text, folders | names)
+        told |= _people_told(names_in("\n".join(_strings(record)), hidden))
+        yield _finding(f"{RECORDS}/{name}", told)
     config = root / RESOLVED_CONFIG
     if config.is_file():
         text = config.read_text(encoding="utf-8")
         told = _absolute_paths(yaml.safe_load(text)) | _told(text, folders | names)
         cure = "; name such folders by variables, ${NAME}, in the configuration"
         yield _finding(RESOLVED_CONFIG, told, cure)
-    people: set[str] = set()
-    for folder in _cohort_folders(root, records, everything=everything):
-        try:
-            people |= real_people(folder)
-        except GenmorphError as error:
-            subject = folder.relative_to(root).as_posix()
-            yield Finding("identifiers", "unknown", subject, error.message)
     for path in _shared_files(root, records, everything=everything):
         try:
             text = (root / path).read_text(encoding="utf-8")
@@ -113,8 +117,7 @@ def check_identifiers(
             yield Finding("identifiers", "unknown", path, f"cannot be read: {error}")
             continue
         words = re.sub(BINARY, " ", text)
-        found = sorted(names_in(words, people))
-        told = {f"people of a real cohort: {', '.join(found[:3])}"} if found else set()
+        told = _people_told(names_in(words, people))
         yield _finding(path, told | _told(text, folders) | _told(words, names))
 
 
@@ -131,10 +134,20 @@ def real_people(folder: Path) -> set[str]:
     for row in read_tsv(manifest, ("participant_id", "source_id")) if manifest.is_file() else ():
         if row["source_id"] is not None:
             ids.add(row["source_id"])
-            if row["source_id"] not in row["participant_id"]:  # a pseudonym tells nobody
+            label = row["source_id"].replace("_", "")  # as BIDS labels spell it
+            if label not in row["participant_id"]:  # a pseudonym tells nobody
                 ids.discard(row["participant_id"])
     labels = {name.removeprefix("sub-") for name in ids}
     return {name for name in ids | labels if _telling(name)}
+
+
+def hidden_people(folder: Path) -> set[str]:
+    """Ids that nobody may see, not even in a record: those behind a real cohort's pseudonyms."""
+    description = read_json(folder / "cohort.json")
+    if description.get("simulated") is True or not description.get("pseudonyms"):
+        return set()
+    rows = read_tsv(folder / "manifest.tsv", ("source_id",))
+    return {name for row in rows if (name := row["source_id"]) and _telling(name)}
 
 
 def names_in(text: str, people: set[str]) -> set[str]:
@@ -166,6 +179,22 @@ def _told(text: str, patterns: Mapping[str, re.Pattern[str]]) -> set[str]:
     return {
         f"{what}: {hit[0]}" for what, pattern in patterns.items() if (hit := pattern.search(text))
     }
+
+
+def _people_told(names: set[str]) -> set[str]:
+    return {f"people of a real cohort: {', '.join(sorted(names)[:3])}"} if names else set()
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """The strings of a JSON value; numbers, such as sizes, are nobody's ids."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from (str(key), *_strings(entry))
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _strings(entry)
+    elif isinstance(value, str):
+        yield value
 
 
 def _absolute_paths(value: Any) -> set[str]:

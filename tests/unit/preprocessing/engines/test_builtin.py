@@ -1,18 +1,17 @@
-"""Each step against something known: poses, header mistakes, resampling of known functions."""
+"""Each step against something known: poses and header mistakes."""
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from genmorph.errors import ScanError
-from genmorph.preprocessing.engines import builtin
+from genmorph.errors import ConfigError, ScanError
+from genmorph.preprocessing.engines import Engines, builtin
 from genmorph.preprocessing.raw import Image
-from genmorph.preprocessing.steps import AffineRegistration, Resample
+from genmorph.preprocessing.steps import Registration
 
-COARSE = AffineRegistration(resolution_mm=4.0, shrink_factors=(2, 1), smoothing_mm=(4.0, 2.0))
+COARSE = Registration(resolution_mm=4.0, shrink_factors=(2, 1), smoothing_mm=(4.0, 2.0))
 
 
 def template_at(degrees, shift=(0.0, 0.0, 0.0), scale=1.0) -> tuple[Image, np.ndarray]:
@@ -52,73 +51,24 @@ def test_registration_draws_the_same_voxels_each_time():
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_linear_function_of_space_survives_resampling():
-    """Smoothing and linear interpolation leave a plane as it is, so every value is known."""
-    slope, constant = np.array([0.3, -0.2, 0.5]), 100.0
-    turn = Rotation.from_euler("xyz", (10, -5, 8), degrees=True).as_matrix()
-    image_affine = np.eye(4)
-    image_affine[:3, :3] = turn @ np.diag([1.0, 1.3, 0.9])
-    image_affine[:3, 3] = (-30, -35, -28)
-    shape = (60, 56, 64)
-    world = image_affine[:3, :3] @ np.indices(shape).reshape(3, -1) + image_affine[:3, 3:]
-    values = (slope @ world + constant).reshape(shape).astype(np.float32)
-    to_scan = np.eye(4)
-    to_scan[:3, :3] = np.diag([1.05, 0.95, 1.0])
-    to_scan[:3, 3] = (1.0, -2.0, 0.5)
-    options = Resample(grid=(6, 5, 7), field_of_view_mm=(18, 15, 21))
-    grid_affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    grid_affine[:3, 3] = (-7, -5, -8)
-    image = Image(values, image_affine)
-    found, inside = builtin.resample(image, values > 0, to_scan, options, grid_affine)
-    grid_world = (to_scan @ grid_affine)[:3, :3] @ np.indices(options.grid).reshape(3, -1)
-    expected = slope @ (grid_world + (to_scan @ grid_affine)[:3, 3:]) + constant
-    assert inside.all()
-    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-4)
+def test_a_rigid_registration_keeps_the_brains_size():
+    image, truth = template_at((20, -5, 8), shift=(10.0, -15.0, 5.0), scale=0.9)
+    options = COARSE.model_copy(update={"degrees_of_freedom": "rigid"})
+    found = builtin.register_affine(image, options)
+    np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.det(found[:3, :3]), 1.0, atol=1e-6)
+    turned = Rotation.from_matrix(found[:3, :3].T @ truth[:3, :3] / 0.9)
+    assert np.degrees(turned.magnitude()) < 2.0
 
 
-def test_resampling_agrees_with_nilearn_where_nothing_is_smoothed():
-    from nilearn.image import resample_img
-
-    rng = np.random.default_rng(2)
-    data = rng.random((20, 24, 18)).astype(np.float32) + 0.5
-    affine = np.diag([3.0, 2.5, 3.5, 1.0])
-    affine[:3, 3] = (-20, -25, -15)
-    options = Resample(grid=(9, 11, 7), field_of_view_mm=(18, 22, 14))
-    grid_affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    grid_affine[:3, 3] = (-3, -4, 2)
-    ours, _ = builtin.resample(Image(data, affine), data > 0, np.eye(4), options, grid_affine)
-    theirs = resample_img(
-        nib.Nifti1Image(data, affine),
-        target_affine=grid_affine,
-        target_shape=options.grid,
-        interpolation="linear",
-        force_resample=True,
-        copy_header=True,
-    ).get_fdata()
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+def test_versions_name_what_decides_the_result():
+    assert set(builtin.versions()) == {"SimpleITK", "deepbet"}
+    assert Engines().describe(["registration"]).startswith("builtin (SimpleITK 2.")
 
 
-def test_fine_stripes_do_not_alias():
-    stripes = np.zeros((48, 48, 48), np.float32)
-    stripes[::2] = 1.0
-    options = Resample(grid=(12, 12, 12), field_of_view_mm=(48, 48, 48))
-    affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    whole = np.ones_like(stripes, dtype=bool)
-    volume, _ = builtin.resample(Image(stripes, np.eye(4)), whole, np.eye(4), options, affine)
-    assert abs(volume[2:-2, 2:-2, 2:-2] - 0.5).max() < 0.02
-
-
-def test_intensities_are_scaled_inside_the_brain_only():
-    volume = np.linspace(-50, 150, 1000, dtype=np.float32).reshape(10, 10, 10)
-    inside = (volume > 0) & (volume < 100)
-    scaled = builtin.scale_intensities(volume, inside, (10.0, 90.0))
-    low, high = np.percentile(volume[inside], (10, 90))
-    assert (scaled[~inside] == 0).all() and (scaled[inside] > 0).all()
-    between = inside & (volume > low + 1) & (volume < high)
-    np.testing.assert_allclose(scaled[between], (volume[between] - low) / (high - low), atol=1e-6)
-    assert scaled.max() == 1.0
-    with pytest.raises(ScanError, match="no contrast"):
-        builtin.scale_intensities(np.ones_like(volume), inside, (10.0, 90.0))
+def test_an_unknown_engine_is_named():
+    with pytest.raises(ConfigError, match="no 'buildin'; did you mean 'builtin'"):
+        Engines("buildin")
 
 
 def test_an_image_without_a_head_has_no_brain():

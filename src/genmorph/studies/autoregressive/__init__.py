@@ -1,0 +1,1 @@
+"""P5: VQ-VAE and Performer, an autoregressive model."""

@@ -1,0 +1,1 @@
+"""P2: the 2D slice VAE."""

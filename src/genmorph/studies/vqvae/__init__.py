@@ -1,0 +1,1 @@
+"""P3: the three-level VQ-VAE."""

@@ -1,0 +1,59 @@
+"""`genmorph cohorts check`: what a study would find, without writing anything."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from genmorph.cli import build
+from genmorph.errors import CohortError, ConfigError
+
+
+def check(*words):
+    result = CliRunner().invoke(build(), ["cohorts", "check", *map(str, words)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def tree(make_bids):
+    root = make_bids()
+    anat = root / "sub-01" / "anat"
+    shutil.copy(anat / "sub-01_T1w.nii.gz", anat / "sub-01_run-2_T1w.nii.gz")
+    return root
+
+
+def test_the_flow_its_reasons_and_the_people_are_printed(tree):
+    before = sorted(tree.rglob("*"))
+    lines = check("--layout", "bids", "--root", tree).splitlines()
+    stages = {line.split(":")[0] for line in lines}
+    assert {"7  found", "7  matched", "6  selected", "6  kept"} <= stages
+    assert any(line.strip().startswith("-1  ") for line in lines)
+    assert "6 people, 6 scans" in lines and "  diagnosis: CN 6" in lines
+    assert any("60 to 65" in line for line in lines)
+    assert sorted(tree.rglob("*")) == before
+
+
+def test_the_flow_is_drawn_when_asked_for(tree, tmp_path):
+    out = tmp_path / "flow.png"
+    check("--layout", "bids", "--root", tree, "--figure", out)
+    first = out.read_bytes()
+    check("--layout", "bids", "--root", tree, "--figure", out)
+    assert out.read_bytes() == first and out.with_suffix(".svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["--layout", "bidz"], ConfigError, "did you mean 'bids'"),
+        (["--layout", "ukb", "--option", "images=x"], ConfigError, "did you mean 'image'"),
+        (["--layout", "ukb", "--option", "image"], ConfigError, "KEY=VALUE is expected"),
+        (["--layout", "ukb"], CohortError, "no scan found"),
+    ],
+)
+def test_mistakes_are_named(tree, words, error, message):
+    with pytest.raises(error, match=message):
+        check("--root", tree, *words)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from genmorph.config import Config
+from genmorph.config import Config, load_config
 from genmorph.errors import ConfigError
 from genmorph.plan import Plan
 from genmorph.studies import Spec, load_spec
@@ -261,3 +263,51 @@ def test_an_unknown_recipe_is_named(name, words):
 
 def test_the_engines_code_counts_in_preprocessing():
     assert "genmorph.preprocessing.engines.builtin" in plan().modules("preprocess", "m3ae")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "cohort", "people"),
+    [("adni", "adni", 1518), ("hcp", "hcp", 1040), ("ukb", "ukb", 35710), ("oasis", "oasis", 1)],
+)
+def test_overlays_of_real_cohorts_are_complete(overlay, cohort, people, monkeypatch, tmp_path):
+    for name in ("ADNI", "HCP", "UKB", "OASIS"):
+        monkeypatch.setenv(f"GENMORPH_{name}", str(tmp_path))
+    folder = Path(__file__).parents[2]
+    config = load_config(folder / "config.yaml", folder / "overlays" / f"{overlay}.yaml")
+    made = Plan(config.model_dump() | {"results": str(tmp_path / "results")})
+    assert sum(made.parameters("ingest", cohort)["shares"].values()) == pytest.approx(people)
+    assert made.cohort_arguments(cohort) == f"--root {tmp_path}"
+
+
+def test_options_of_a_layout_are_typed_when_the_plan_is_read():
+    cohort = {"layout": "ukb", "root": "x", "options": {"imag": "T1/T1.nii.gz"}}
+    wrong = plan(cohorts={"mine": cohort}, studies={"m3ae": {"cohort": "mine"}})
+    with pytest.raises(ConfigError, match=r"cohorts\.mine\.options.*did you mean 'image'"):
+        wrong.parameters("ingest", "mine")
+
+
+def test_another_engine_for_a_step_must_be_meant():
+    engines = {"step_engines": {"brain_extraction": "freesurfer"}}
+    with pytest.raises(ConfigError, match="allow_mixed_engines"):
+        plan(preprocessing=engines)
+    mixed = plan(preprocessing=engines | {"allow_mixed_engines": True})
+    assert mixed.parameters("preprocess", "m3ae")["step_engines"] == {
+        "brain_extraction": "freesurfer"
+    }
+    assert mixed.modules("preprocess", "m3ae") == (
+        "genmorph.preprocessing.engines.builtin",
+        "genmorph.preprocessing.engines.freesurfer",
+    )
+
+
+def test_a_population_of_the_user_carries_the_studys_visit_rule():
+    young = {"field": "age_years", "lowest": 0.2}
+    made = plan(studies={"m3ae": {"cohort": "simulated", "populations": {"young": young}}})
+    assert made.study("m3ae").populations["young"] == {
+        "expression": None,
+        "field": "age_years",
+        "lowest": 0.2,
+        "highest": None,
+        "cut_from": "train",
+        "visits": "all",
+    }

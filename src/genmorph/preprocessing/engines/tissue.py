@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +76,19 @@ class Warp:
         return pulled.reshape(self.jacobian.shape).astype(np.float32)
 
 
+@contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """antspyx leaves its transforms and maps where temporary files go: here, and removed."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="genmorph-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+@_own_temporary_folder()
 def register_nonlinear(brain: Image, options: NonlinearRegistration) -> Warp:
     """Register the template to a brain, both skull-stripped.
 
@@ -89,11 +104,10 @@ def register_nonlinear(brain: Image, options: NonlinearRegistration) -> Warp:
         _coarsened(brain, options.working_mm),
     )
     found = _register(fixed, moving, options)
-    with tempfile.TemporaryDirectory(prefix="genmorph-") as folder:
-        composed = ants.apply_transforms(
-            fixed, moving, found["fwdtransforms"], compose=f"{folder}/whole_"
-        )
-        field = ants.image_read(composed).numpy()
+    composed = ants.apply_transforms(
+        fixed, moving, found["fwdtransforms"], compose=f"{tempfile.gettempdir()}/whole_"
+    )
+    field = ants.image_read(composed).numpy()
     displacement = field.astype(np.float32) * np.float32([-1, -1, 1])  # LPS to RAS
     affine = _coarse_template(options.working_mm).affine
     return Warp(displacement, jacobian_determinant(displacement, affine), affine)
@@ -114,6 +128,7 @@ def jacobian_determinant(displacement: np.ndarray, affine: np.ndarray) -> np.nda
     return np.linalg.det(gradient + np.eye(3)).astype(np.float32)
 
 
+@_own_temporary_folder()
 def segment_tissues(
     brain: Image, mask: np.ndarray, options: TissueSegmentation
 ) -> dict[str, np.ndarray]:
@@ -161,8 +176,9 @@ def segment_tissues(
             m=f"[{options.smoothing},1x1x1]",
             c=f"[{options.iterations},0]",
             priorweight=options.prior_weight,
+            r=0,  # a constant seed
         )
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # antspyx raises nothing more special
         raise ScanError(f"tissue segmentation failed ({str(error).splitlines()[-1]})") from None
     maps = [image.numpy() for image in found["probabilityimages"]]
     return {name: np.where(mask, array, 0) for name, array in zip(TISSUES, maps, strict=True)}
@@ -179,7 +195,7 @@ def _register(fixed: Any, moving: Any, options: NonlinearRegistration) -> dict[s
             random_seed=options.seed,
             singleprecision=True,
         )
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # antspyx raises nothing more special
         raise ScanError(f"nonlinear registration failed ({str(error).splitlines()[-1]})") from None
 
 

@@ -8,6 +8,10 @@
 `simulated`: a tree of `genmorph simulate --layout bids`; its heads come from the same template as
 the engine's, so the figures are optimistic.
 `oasis`: real scans with reference masks and labels.
+`cost`: seconds of each step and peak memory of a worker, two workers side by side; `--scans 100`
+goes through the tree's scans again and again.
+
+    python benchmarks/preprocessing.py cost RAW_TREE --scans 10 --out cost.tsv
 
 Each writes a row a scan and prints means and SDs as a Markdown table.
 """
@@ -15,8 +19,12 @@ Each writes a row a scan and prints means and SDs as a Markdown table.
 from __future__ import annotations
 
 import argparse
+import itertools
+import resource
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +35,7 @@ from made_heads import MadeHead, label_maps, make_head
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
+from genmorph.preprocessing import scan
 from genmorph.preprocessing.engines import builtin, tissue
 from genmorph.preprocessing.raw import Image, read_scan
 from genmorph.preprocessing.scan import preprocess_image
@@ -45,15 +54,18 @@ CORTEX_FROM = 100
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("heads", "simulated", "oasis"))
+    parser.add_argument("what", choices=("heads", "simulated", "oasis", "cost"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--voxel", type=int, choices=(1, 2), default=1, help="of made heads, in mm")
     parser.add_argument("--tissues", action="store_true", help="segment tissues too (slow)")
+    parser.add_argument("--scans", type=int, default=10, help="that `cost` goes through")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     limit_threads(1)
     if chosen.what == "oasis":
         rows = oasis(chosen.folder)
+    elif chosen.what == "cost":
+        rows = cost(chosen.folder, chosen.scans)
     else:
         made = (
             made_heads(chosen.folder, chosen.voxel)
@@ -181,6 +193,43 @@ def consistency_mm(
     points = np.c_[voxels, np.ones(len(voxels))] @ head.image.affine.T
     implied = points @ (other @ np.linalg.inv(affine)).T
     return float(np.linalg.norm((implied - points @ pose.T)[:, :3], axis=1).mean())
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+def cost(root: Path, n: int) -> Iterator[dict[str, Any]]:
+    """Seconds of each step of the `m3ae` recipe, and a worker's peak memory so far."""
+    paths = sorted(root.glob("sub-*/**/anat/*_T1w.nii.gz"))
+    start = time.perf_counter()
+    with ProcessPoolExecutor(2, get_context("spawn"), limit_threads, (1,)) as pool:
+        yield from pool.map(cost_of, itertools.islice(itertools.cycle(paths), n))
+    print(f"{n} scans in {time.perf_counter() - start:.0f} s, two workers")
+
+
+def cost_of(path: Path) -> dict[str, Any]:
+    """One scan through the recipe in this process."""
+    seconds: dict[str, float] = {}
+
+    def timed(step: str, carry_out: Callable[..., None]) -> Callable[..., None]:
+        def run(work: Any, options: Any) -> None:
+            start = time.perf_counter()
+            carry_out(work, options)
+            seconds[f"{step}_s"] = time.perf_counter() - start
+
+        return run
+
+    untimed = dict(scan.CARRY_OUT)
+    scan.CARRY_OUT.update({kind: timed(kind.__name__, run) for kind, run in untimed.items()})
+    start = time.perf_counter()
+    try:
+        preprocess_image(read_scan(path), load_spec("m3ae").recipe, skull_stripped=False)
+    finally:
+        scan.CARRY_OUT.update(untimed)
+    name = path.name.removesuffix("_T1w.nii.gz")
+    whole = time.perf_counter() - start
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"scan": name, **seconds, "whole_s": whole, "peak_memory_mb": peak_mb}
 
 
 # -- real scans with reference labels --------------------------------------------------------------

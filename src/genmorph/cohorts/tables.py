@@ -200,24 +200,25 @@ def by_person(
     return people
 
 
-def people_withdrawn(source: Source) -> frozenset[str]:
-    """Ids of the people who withdrew their consent; empty when the cohort names no list.
+def people_withdrawn(lists: Iterable[Path]) -> frozenset[str]:
+    """Ids of the people who withdrew their consent, one a line.
 
     Raises
     ------
     CohortError
-        When the list is named but absent.
+        When a list cannot be read.
     """
-    if source.withdrawn is None:
-        return frozenset()
-    try:
-        lines = source.withdrawn.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise CohortError(
-            f"{source.withdrawn}: the list of withdrawn people cannot be read ({error.strerror})",
-            "set the cohort's withdrawn in config.yaml to the list, one id a line",
-        ) from None
-    return frozenset(word for line in lines if (word := line.split(",")[0].strip().strip('"')))
+    withdrawn: set[str] = set()
+    for path in lists:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise CohortError(
+                f"{path}: the list of withdrawn people cannot be read ({error.strerror})",
+                "set the cohort's withdrawn in config.yaml to the list, one id a line",
+            ) from None
+        withdrawn |= {line.split(",")[0].strip().strip('"') for line in lines}
+    return frozenset(withdrawn - {""})
 
 
 def leave_out_withdrawn(scans: Iterable[Scan], source: Source) -> list[Scan]:
@@ -225,7 +226,7 @@ def leave_out_withdrawn(scans: Iterable[Scan], source: Source) -> list[Scan]:
 
     A person is named by the id of the source or of the study.
     """
-    gone = people_withdrawn(source)
+    gone = people_withdrawn([source.withdrawn] if source.withdrawn else [])
     return [
         # whatever else is wrong with the scan, that its person withdrew comes first
         leave_out(replace(scan, shard=None), "kept", "withdrawn")

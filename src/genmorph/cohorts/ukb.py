@@ -27,6 +27,7 @@ from genmorph.cohorts.reading import (
     nothing_found,
     require_folder,
 )
+from genmorph.cohorts.tables import people_withdrawn
 from genmorph.errors import CohortError
 from genmorph.validation import Options
 
@@ -130,7 +131,7 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
             "put the table extracted for your application below the root, or name its folder in "
             "the cohort's `tables`; columns such as 21003-2.0, f.21003.2.0 and p21003_i2 are known",
         )
-    withdrawn = _read_withdrawn(lists)
+    withdrawn = people_withdrawn(lists)
     scans = _one_per_visit([_examine(root, path, people, withdrawn, options) for path in zips])
     _require_mm3(scans)
     notes = ["ages are whole years, as field 21003 gives them"]
@@ -161,7 +162,7 @@ def _examine(
     root: Path,
     path: Path,
     people: Mapping[str, Mapping[Cell, str]],
-    withdrawn: set[str],
+    withdrawn: frozenset[str],
     options: LayoutOptions,
 ) -> Scan:
     match = _ZIP.fullmatch(path.name)
@@ -344,16 +345,3 @@ def _same(one: str, other: str) -> bool:
         return float(one) == float(other)
     except ValueError:
         return False
-
-
-def _read_withdrawn(lists: Iterable[Path]) -> set[str]:
-    withdrawn: set[str] = set()
-    for path in lists:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except FileNotFoundError:
-            raise CohortError(
-                f"{path}: no such withdrawal list", "correct the cohort's `withdrawn`"
-            ) from None
-        withdrawn |= {line.split(",")[0].strip().strip('"') for line in lines}
-    return withdrawn - {"", *_EID}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from genmorph.errors import ScanError
@@ -105,6 +107,7 @@ def resample(
     options: Resample,
     grid_affine: np.ndarray,
     kept: np.ndarray | None = None,
+    to_points: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bring an image onto the recipe's grid with one interpolation.
 
@@ -122,6 +125,8 @@ def resample(
     kept : ndarray, optional
         Share of each voxel that stays. Default: the brain alone, and then values are normalised
         by the mask, so that no background bleeds into the brain's edge.
+    to_points : callable, optional
+        Takes points `[3, n]` of the grid's world to the scan's, where no matrix does.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def resample(
     inside : ndarray of bool
         The brain on the grid.
     """
-    from scipy.ndimage import affine_transform, gaussian_filter
+    from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
     weight = mask.astype(np.float32)
     values = np.where(mask, image.data, 0.0) if kept is None else image.data * kept
@@ -141,8 +146,14 @@ def resample(
     if sigma.max() > 0.1:
         values, weight = gaussian_filter(values, sigma), gaussian_filter(weight, sigma)
     to_voxel = np.linalg.inv(image.affine) @ to_scan @ grid_affine
+    indices = None
+    if to_points is not None:
+        world = _points(grid_affine, options.grid)
+        indices = _moved(np.linalg.inv(image.affine), to_points(world))
 
     def pull(data: np.ndarray) -> np.ndarray:
+        if indices is not None:
+            return map_coordinates(data, indices, order=1, cval=0.0).reshape(options.grid)
         return affine_transform(
             data, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=options.grid, order=1, cval=0.0
         )
@@ -152,6 +163,15 @@ def resample(
     if kept is None:
         values = np.where(inside, values / np.maximum(weight, 1e-6), 0.0)
     return values.astype(np.float32), inside
+
+
+def _points(grid_affine: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """World points `[3, n]` of a grid's voxels."""
+    return _moved(grid_affine, np.indices(grid).reshape(3, -1))
+
+
+def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return matrix[:3, :3] @ points + matrix[:3, 3:]
 
 
 def intensity_range(values: np.ndarray, options: IntensityScaling) -> tuple[float, float]:

@@ -90,6 +90,7 @@ class _Work:
     kept: np.ndarray | None = None  # share of each voxel that stays; None: the brain alone
     seen: tuple[Image, np.ndarray] | None = None  # image and mask to show, before any crop
     to_scan: np.ndarray = field(default_factory=lambda: np.eye(4))
+    to_points: Callable[[np.ndarray], np.ndarray] | None = None  # of a nonlinear registration
     volume: np.ndarray | None = None  # on the recipe's grid, from here on
     inside: np.ndarray | None = None
     quality: dict[str, float] = field(default_factory=dict)
@@ -175,6 +176,11 @@ def _crop_to_content(work: _Work, options: CropToContent) -> None:
 def _register(work: _Work, options: Registration) -> None:
     brain = work.image.with_data(np.where(work.mask, work.image.data, 0.0))
     work.to_scan = work.engines.of(options.step).register_affine(brain, options)
+    if options.degrees_of_freedom == "nonlinear":
+        from genmorph.preprocessing.engines import tissue
+
+        wanted = tissue.NonlinearRegistration(working_mm=options.resolution_mm, seed=options.seed)
+        work.to_points = tissue.register_nonlinear(brain, wanted).to_scan
 
 
 def _resample(work: _Work, options: Resample) -> None:
@@ -187,7 +193,7 @@ def _resample(work: _Work, options: Resample) -> None:
         "cut_fraction": cut_fraction(work.image, work.mask, *on_grid),
     }
     work.volume, work.inside = resample(
-        work.image, work.mask, work.to_scan, options, grid_affine, work.kept
+        work.image, work.mask, work.to_scan, options, grid_affine, work.kept, work.to_points
     )
     if not work.inside.any():
         raise ScanError("after registration nothing of the brain is on the grid")

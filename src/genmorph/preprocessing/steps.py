@@ -81,11 +81,13 @@ class CropToContent(Options):
 
 
 class Registration(Options):
-    """A linear transform that brings the brain onto the template (Mattes mutual information)."""
+    """A transform that brings the brain onto the template (Mattes mutual information)."""
 
     step: Literal["registration"] = "registration"
-    degrees_of_freedom: Literal["rigid", "affine"] = Field(
-        "affine", description="rigid: 6, the brain keeps its size; affine: 12"
+    degrees_of_freedom: Literal["rigid", "affine", "nonlinear"] = Field(
+        "affine",
+        description="rigid: 6, the brain keeps its size; affine: 12; nonlinear: SyN after the "
+        "affine, by the builtin engine",
     )
     search_degrees: Vector = Field(
         (60.0, 20.0, 20.0),
@@ -108,6 +110,11 @@ class Registration(Options):
     least_correlation: float = Field(
         0.3, description="with the template inside the brain; below it the scan has failed"
     )
+
+    @property
+    def linear(self) -> Literal["rigid", "affine"]:
+        """The linear part, which every registration begins with."""
+        return "rigid" if self.degrees_of_freedom == "rigid" else "affine"
 
     @model_validator(mode="after")
     def _levels(self) -> Registration:

@@ -189,7 +189,7 @@ def test_nobody_who_withdrew_is_kept(tree, tmp_path, beside):
 
 
 def test_a_missing_withdrawal_list_is_an_error(tree, tmp_path):
-    with pytest.raises(CohortError, match="no such withdrawal list"):
+    with pytest.raises(CohortError, match="list of withdrawn people cannot be read"):
         read(tree, withdrawn=tmp_path / "w1_1.csv")
 
 

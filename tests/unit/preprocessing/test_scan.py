@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from genmorph.config import load_config
 from genmorph.errors import ScanError
@@ -51,6 +52,20 @@ def test_every_recipe_puts_a_whole_upright_brain_on_its_grid(brain, room):
     rigid = recipe.step("registration").degrees_of_freedom == "rigid"
     assert done.quality["affine_scale"] == pytest.approx(1.0 if rigid else 0.88**-3, rel=0.06)
     assert done.quality["template_correlation"] > 0.4
+
+
+def test_a_nonlinear_registration_undoes_a_bend_that_a_linear_one_cannot(tmp_path):
+    template = builtin.template()
+    x, y, z = np.indices(template.data.shape, dtype=np.float32)
+    bent = map_coordinates(template.data, [x + 7 * np.sin(y / 25), y, z], order=1)[::4, ::4, ::4]
+    path = tmp_path / "bent_T1w.nii.gz"
+    affine = template.affine @ np.diag([4, 4, 4, 1.0])
+    nib.Nifti1Image((1000 * bent).astype(np.float32), affine).to_filename(path)
+    wanted = COARSE | {"degrees_of_freedom": "nonlinear"}
+    linear = preprocess_scan(path, recipe_of("m3ae"), skull_stripped=True)
+    warped = preprocess_scan(path, recipe_of("m3ae", registration=wanted), skull_stripped=True)
+    for measure in ("template_overlap", "template_correlation"):
+        assert warped.quality[measure] > linear.quality[measure] + 0.02
 
 
 def test_content_is_centred_and_not_the_template(brain):

@@ -69,7 +69,7 @@ def registration_interface(fixed: Path, moving: Path, prefix: str, options: Regi
     """antsRegistration by mutual information; writes `<prefix>0GenericAffine.mat`."""
     from nipype.interfaces import ants
 
-    transforms = TRANSFORMS[options.degrees_of_freedom]
+    transforms = TRANSFORMS[options.linear]
     levels, stages = len(options.shrink_factors), len(transforms)
     return ants.Registration(
         dimension=3,

@@ -179,7 +179,7 @@ def _start(pose: Any, options: Registration) -> Any:
     """The pose as a transform of the degrees of freedom asked for."""
     import SimpleITK as sitk
 
-    if options.degrees_of_freedom == "rigid":
+    if options.linear == "rigid":
         start = sitk.VersorRigid3DTransform()
         start.SetCenter(pose.GetCenter())
         start.SetRotation(pose.GetVersor())

@@ -116,7 +116,7 @@ def register_affine(brain: Image, options: Registration) -> np.ndarray:
         moving = native.write_image(brain, folder / "brain.nii.gz")
         fixed = native.write_image(reference, folder / "template.nii.gz")
         matrix = folder / "flirt.mat"
-        native.run(flirt_interface(moving, fixed, matrix, options.degrees_of_freedom), folder)
+        native.run(flirt_interface(moving, fixed, matrix, options.linear), folder)
         if not matrix.is_file():
             raise ScanError("FLIRT ended without writing its matrix")
         flirt = np.loadtxt(matrix)

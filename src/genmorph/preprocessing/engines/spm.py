@@ -228,7 +228,7 @@ def register_affine(brain: Image, options: Registration) -> np.ndarray:
     EngineError
         When a rigid registration is asked for.
     """
-    if options.degrees_of_freedom == "rigid":
+    if options.linear == "rigid":
         raise EngineError(
             "engine spm: its registration is affine, the recipe asks for a rigid one",
             "give registration to `builtin` with preprocessing.step_engines",

@@ -63,15 +63,26 @@ class Warp:
     jacobian: np.ndarray
     affine: np.ndarray
 
+    def to_scan(self, points: np.ndarray) -> np.ndarray:
+        """Points `[3, n]` of the template's world in the scan's; beyond the grid its edge holds."""
+        from scipy.ndimage import map_coordinates
+
+        back = np.linalg.inv(self.affine)
+        indices = back[:3, :3] @ points + back[:3, 3:]
+        moved = (
+            map_coordinates(self.displacement[..., axis], indices, order=1, mode="nearest")
+            for axis in range(3)
+        )
+        return points + np.stack(list(moved))
+
     def pull(self, volume: np.ndarray, volume_affine: np.ndarray) -> np.ndarray:
         """A scan's map on the template's grid, linearly interpolated, 0 outside the scan."""
         from scipy.ndimage import map_coordinates
 
         grid = np.indices(self.jacobian.shape).reshape(3, -1)
-        world = self.affine[:3, :3] @ grid + self.affine[:3, 3:]
-        world += self.displacement.reshape(-1, 3).T
-        to_scan = np.linalg.inv(volume_affine)
-        indices = to_scan[:3, :3] @ world + to_scan[:3, 3:]
+        world = self.to_scan(self.affine[:3, :3] @ grid + self.affine[:3, 3:])
+        to_voxel = np.linalg.inv(volume_affine)
+        indices = to_voxel[:3, :3] @ world + to_voxel[:3, 3:]
         pulled = map_coordinates(volume, indices, order=1, cval=0.0)
         return pulled.reshape(self.jacobian.shape).astype(np.float32)
 

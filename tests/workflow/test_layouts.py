@@ -33,7 +33,7 @@ def genmorph(*words):
 @pytest.mark.parametrize("layout", RECIPES)
 def test_a_tree_goes_from_its_layout_to_volumes(layout, tmp_path):
     root, out = tmp_path / "raw", tmp_path / "out"
-    size = ("--n", 6, "--seed", 4, "--resolution", 4)
+    size = ("--n", 9, "--seed", 4, "--resolution", 4)
     genmorph("simulate", "--layout", layout, *size, "--out", root)
     truth = read_tsv(root / "derivatives/truth/truth.tsv", ("path",))
 
@@ -49,14 +49,14 @@ def test_a_tree_goes_from_its_layout_to_volumes(layout, tmp_path):
             "results": str(tmp_path / "results"),
             "cohorts": {"mine": {"layout": layout, "root": str(root)}},
             "studies": {room: {"cohort": "mine"}},
-            "preprocessing": {"shard_size": 3},
+            "preprocessing": {"shard_size": 2},
         }
     )
     genmorph("ingest", "--root", root, "--out", out, "--parameters", plan.json("ingest", "mine"))
     scans = read_manifest(out / "manifest.tsv")
     kept = [scan for scan in scans if scan.shard is not None]
     assert {scan.path for scan in scans} <= {row["path"] for row in truth}
-    assert len(kept) >= 4
+    assert len(kept) >= 6
     description = json.loads((out / "cohort.json").read_text())
     assert description["simulated"] is True
     assert description["scans"]["passed"]["kept"] == len(kept)

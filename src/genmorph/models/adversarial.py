@@ -7,6 +7,7 @@ outside they lie in [0, 1] like those of every model.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
@@ -144,7 +145,7 @@ class CodeCritic(nn.Module):
         return self.layers(codes)
 
 
-class AdversarialModel(Model):
+class AdversarialModel(Model, ABC):
     """A generator that puts volumes out through a tangent, and parts that learn in turn.
 
     A subclass makes its parts in `_make_parts`, says which of them learns in which phase, and has
@@ -192,8 +193,9 @@ class AdversarialModel(Model):
         start = np.arctanh(np.clip(2 * values - 1, -LARGEST_TANGENT, LARGEST_TANGENT))
         self.register_buffer("start", torch.tensor(start.astype(np.float32)))
 
+    @abstractmethod
     def _make_parts(self) -> None:
-        raise NotImplementedError
+        """Make the networks of the model, once options and shape are known."""
 
     @property
     def phases(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -118,7 +119,7 @@ class Encoder(nn.Module):
         return mean, log_variance
 
 
-class VariationalAutoencoder(Model):
+class VariationalAutoencoder(Model, ABC):
     """What training and sampling ask of both models, given `encode` and `decode`.
 
     A subclass says how it encodes, decodes, and what its losses are.
@@ -126,13 +127,13 @@ class VariationalAutoencoder(Model):
 
     options: AutoencoderOptions
 
+    @abstractmethod
     def encode(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance `[n, latent_size]` of z given volumes `[n, x, y, z]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Volumes `[n, x, y, z]` for latents `[n, latent_size]`."""
-        raise NotImplementedError
 
     def reconstruct(self, volumes: Tensor) -> Tensor:
         """Volumes `[n, x, y, z]` decoded from the posterior mean."""

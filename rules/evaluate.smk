@@ -8,7 +8,7 @@ rule measure_run:
         reference=lambda w: plan.store_index(w.study),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
-        weights=plan.feature_weights,
+        weights=lambda w: plan.measure_weights(w.study, w.measure),
     output:
         measurement=paths.measurement,
     log:
@@ -26,12 +26,13 @@ rule measure_run:
         mem_mb=lambda w, attempt: 4000 * attempt,
         runtime=lambda w, attempt: 240 * attempt,
     params:
+        kind=lambda w: plan.measure_kind(w.study, w.measure),
         weights=lambda w, input: (
             f"--feature-weights {input.weights}" if input.weights else ""
         ),
-        parameters=lambda w: plan.json("measure", w.study, w.measure),
-        code=plan.code("measure"),
+        parameters=lambda w: plan.json("evaluate", w.study, w.measure),
+        code=lambda w: plan.code(f"evaluate.{plan.measure_kind(w.study, w.measure)}"),
     shell:
-        "genmorph measure --generated {input.generated} --reference {input.reference}"
+        "genmorph evaluate {params.kind} --generated {input.generated} --reference {input.reference}"
         " --manifest {input.manifest} --participants {input.participants} {params.weights}"
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"

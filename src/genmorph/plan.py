@@ -78,11 +78,11 @@ class Plan:
         Parameters
         ----------
         command : str
-            Name of the command.
+            Name of the command; of one in a group, such as `evaluate.mmd`, the group counts.
         *names : str
             What it works on, such as study and model.
         """
-        return getattr(self, f"_{command}")(*names)
+        return getattr(self, f"_{command.partition('.')[0]}")(*names)
 
     def json(self, command: str, *names: str) -> str:
         """`parameters` as one line of JSON, for a command line."""
@@ -246,20 +246,18 @@ class Plan:
             parameters["template_scan"] = room.template_scan
         return parameters
 
-    def _measure(self, study: str, measure: str) -> dict[str, Any]:
+    def _evaluate(self, study: str, measure: str) -> dict[str, Any]:
         room = self.study(study)
-        parameters = {
+        options = room.measures[measure]
+        if "extractor" in options:
+            options = {**options, "extractor": self.config.features.extractor}
+        return {
             "study": study,
             "measure": measure,
             "population": room.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
-            "kind": measure,
-            "split": "test",
-            **room.spec.measures[measure],
+            **options,
         }
-        if parameters["kind"] == "frechet":
-            parameters["extractor"] = self.config.features.extractor
-        return parameters
 
     def _table(self, study: str, table: str) -> dict[str, Any]:
         spec = self.study(study).spec.tables[table]
@@ -343,11 +341,12 @@ class Plan:
         model = {"gpu_model": compute.gpu_model} if compute.gpu_model else {}
         return {"gpu": compute.devices, **model}
 
-    @property
-    def feature_weights(self) -> list[str]:
-        """The user's file of feature weights, if one is configured."""
+    def measure_weights(self, study: str, measure: str) -> list[str]:
+        """The user's file of feature weights, for a measure that looks at features."""
         weights = self.config.features.inception_weights
-        return [expand_variables(weights, "features.inception_weights")] if weights else []
+        if weights is None or "extractor" not in self.study(study).measures[measure]:
+            return []
+        return [expand_variables(weights, "features.inception_weights")]
 
     def simulation(self, cohort: str) -> str:
         """Arguments of `genmorph simulate` for a cohort."""
@@ -372,9 +371,13 @@ class Plan:
             return []
         return [str(self.paths.fill("checkpoint", **self.run_words(study, model, int(seed))))]
 
+    def measure_kind(self, study: str, measure: str) -> str:
+        """Which measure an entry of a study is: the command that makes it."""
+        return self.study(study).measures[measure]["kind"]
+
     def measured_store(self, study: str, model: str, seed: str, measure: str) -> str:
         """Index of the samples or reconstructions that a measure looks at."""
-        store = self.study(study).spec.measures[measure]["store"]
+        store = self.study(study).measures[measure]["store"]
         folder = self.paths.fill(store, **self.run_words(study, model, int(seed)))
         return str(folder / "index.tsv")
 
@@ -448,7 +451,7 @@ class Plan:
         room = self.study(study)
         files = []
         for measure in room.spec.tables[table].measures:
-            store = room.spec.measures[measure]["store"]
+            store = room.measures[measure]["store"]
             references = [name for name in room.spec.references if gives(name, store)]
             tuning = room.spec.tables[table].rows == "tuning"
             for model in room.variants if tuning else [*room.models, *references]:
@@ -562,7 +565,7 @@ class Plan:
             "train": [(name, model) for name, room in every for model in room.trained],
             "sample": runs,
             "reconstruct": [(*run, store) for run in runs for store in SPLIT_OF_STORE],
-            "measure": [(name, measure) for name, room in every for measure in room.spec.measures],
+            **self._measures_by_command(),
             "table": [(name, table) for name, room in every for table in room.spec.tables],
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],
             "checks": [()],
@@ -575,6 +578,14 @@ class Plan:
                 for command, all_names in wanted.items()
             },
         }
+
+    def _measures_by_command(self) -> dict[str, list[tuple[str, str]]]:
+        commands: dict[str, list[tuple[str, str]]] = {}
+        for name, room in self.studies.items():
+            for measure in room.measures:
+                command = f"evaluate.{self.measure_kind(name, measure)}"
+                commands.setdefault(command, []).append((name, measure))
+        return commands
 
     def write_resolved(self) -> None:
         """Write `config.resolved.yaml`, when it would change."""

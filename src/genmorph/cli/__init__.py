@@ -28,7 +28,7 @@ GROUPS = (
     "train",
     "sample",
     "reconstruct",
-    "measure",
+    "evaluate",
     "table",
     "figure",
     "checks",

@@ -21,13 +21,17 @@ from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES, Config, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
+from genmorph.metrics.options import MEASURES
 from genmorph.models import module_of
 from genmorph.paths import Paths
-from genmorph.preprocessing.engines import ENGINE_STEPS, Engines
+from genmorph.preprocessing.anatomy import AnatomyOptions
+from genmorph.preprocessing.engines import ENGINE_STEPS, ENGINES, Engines
+from genmorph.preprocessing.engines.tissue import NonlinearRegistration, TissueSegmentation
 from genmorph.provenance.code import code_hash
 from genmorph.provenance.record import project_folder
 from genmorph.publish.notebooks import imported_modules, read_needs, source_of
 from genmorph.sampling import RECONSTRUCTIONS, REFERENCES
+from genmorph.splits import SPLITS
 from genmorph.studies import Study, recipe_names, resolve_study, rooms_with, study_names
 from genmorph.validation import validate
 
@@ -107,6 +111,8 @@ class Plan:
             return own
         if command == "preprocess":
             return tuple(self._engines.modules(ENGINE_STEPS))
+        if command == "segment":
+            return (ENGINES[self.config.tissues.engine],)
         if command == "simulate":
             return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
@@ -259,6 +265,21 @@ class Plan:
             **options,
         }
 
+    def _segment(self, split: str | None = None) -> dict[str, Any]:
+        wanted = self.config.tissues
+        atlas = wanted.deep_gray_atlas
+        options = AnatomyOptions(
+            engine=wanted.engine,
+            segmentation=TissueSegmentation(
+                registration=NonlinearRegistration(working_mm=wanted.working_mm)
+            ),
+        )
+        return {
+            **options.model_dump(mode="json"),
+            "atlas": atlas and atlas.model_dump(mode="json", exclude={"path"}),
+            "split": split,
+        }
+
     def _table(self, study: str, table: str) -> dict[str, Any]:
         spec = self.study(study).spec.tables[table]
         return {
@@ -327,6 +348,8 @@ class Plan:
             "seed": r"\d+",
             "reconstructed": "(validation_)?reconstructions",
             "measure": "[a-z_]+",
+            "segmented": "samples|(validation_)?reconstructions",
+            "split": "|".join(SPLITS),
             "table": "[a-z0-9_]+",
             "figure": "[a-z0-9_]+",
             "notebook": "[a-z0-9_]+",
@@ -375,11 +398,36 @@ class Plan:
         """Which measure an entry of a study is: the command that makes it."""
         return self.study(study).measures[measure]["kind"]
 
-    def measured_store(self, study: str, model: str, seed: str, measure: str) -> str:
-        """Index of the samples or reconstructions that a measure looks at."""
+    def measured(self, study: str, model: str, seed: str, measure: str) -> str:
+        """What a measure looks at: index of the run's store, or the table of its tissues."""
         store = self.study(study).measures[measure]["store"]
-        folder = self.paths.fill(store, **self.run_words(study, model, int(seed)))
-        return str(folder / "index.tsv")
+        words = self.run_words(study, model, int(seed))
+        if self._of_tissues(study, measure):
+            return str(self.paths.fill("run_tissues", segmented=store, **words))
+        return str(self.paths.fill(store, **words) / "index.tsv")
+
+    def measured_against(self, study: str, measure: str) -> str:
+        """The real side of a measure: index of the store, or the table of a split's tissues."""
+        if not self._of_tissues(study, measure):
+            return self.store_index(study)
+        room = self.study(study)
+        return str(
+            self.paths.fill(
+                "real_tissues",
+                cohort=room.cohort,
+                recipe=room.spec.recipe_name,
+                split=room.measures[measure]["split"],
+            )
+        )
+
+    def _of_tissues(self, study: str, measure: str) -> bool:
+        return MEASURES[self.measure_kind(study, measure)].of_tissues
+
+    @property
+    def deep_gray_atlas(self) -> list[str]:
+        """The user's atlas of deep gray matter, if one is configured."""
+        atlas = self.config.tissues.deep_gray_atlas
+        return [expand_variables(atlas.path, "tissues.deep_gray_atlas.path")] if atlas else []
 
     def figure_modules(self, study: str, figure: str) -> str:
         """Arguments that name the modules a figure loads besides its own room."""
@@ -565,6 +613,7 @@ class Plan:
             "train": [(name, model) for name, room in every for model in room.trained],
             "sample": runs,
             "reconstruct": [(*run, store) for run in runs for store in SPLIT_OF_STORE],
+            "segment": [(), *((split,) for split in SPLITS)],
             **self._measures_by_command(),
             "table": [(name, table) for name, room in every for table in room.spec.tables],
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],

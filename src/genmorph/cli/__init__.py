@@ -28,6 +28,7 @@ GROUPS = (
     "train",
     "sample",
     "reconstruct",
+    "segment",
     "evaluate",
     "table",
     "figure",

@@ -23,7 +23,7 @@ class MeasureOptions(Options):
     store: Literal["samples", "reconstructions", "validation_reconstructions"] = Field(
         "samples", description="volumes of the run that are measured"
     )
-    split: Literal["training", "validation", "test"] = Field(
+    split: Literal["train", "validation", "test"] = Field(
         "test", description="real scans they are compared with"
     )
 
@@ -64,18 +64,21 @@ class Measure:
     papers : str
         Papers of the study that report it.
     summary : str
+    of_tissues : bool
+        It looks at the segmented tissues of both stores, not at the volumes themselves.
     """
 
     options: type[MeasureOptions]
     papers: str
     summary: str
+    of_tissues: bool = False
 
 
 MEASURES: dict[str, Measure] = {
     "frechet": Measure(
         FrechetOptions, "P1, P5", "Fréchet distance (and KID) of slices, averaged per axis."
     ),
-    "diversity": Measure(DiversityOptions, "not in the papers", "SSIM between pairs of generated volumes."),
+    "diversity": Measure(DiversityOptions, "not in the papers", "SSIM between pairs of samples."),
     "reconstruction": Measure(
         ReconstructionOptions, "P1", "L1, L2, PSNR and SSIM of reconstructions."
     ),

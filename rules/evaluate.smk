@@ -95,3 +95,51 @@ rule measure_run:
         "genmorph evaluate {params.kind} --generated {input.generated} --reference {input.reference}"
         " --manifest {input.manifest} --participants {input.participants} {params.weights}"
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
+
+
+rule run_controls:
+    """Hold the measures to simulated people whose answer is known: one group of controls."""
+    output:
+        result=paths.control,
+    log:
+        paths.log("run_controls", "{group}"),
+    benchmark:
+        paths.benchmark("run_controls", "{group}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        seed=lambda w: plan.parameters("controls", w.group)["seed"],
+        code=lambda w: plan.code("controls", w.group),
+    shell:
+        "genmorph controls run {wildcards.group} --seed {params.seed} --workers {threads}"
+        " --out {output.result} > {log} 2>&1"
+
+
+rule make_controls:
+    """Table and figure of all controls."""
+    input:
+        plan.controls,
+    output:
+        table=paths.controls_table,
+        cells=paths.controls_table.replace(".csv", "_cells.csv"),
+        markdown=paths.controls_table.replace(".csv", ".md"),
+        figure=paths.controls_figure,
+    log:
+        paths.log("make_controls", "controls"),
+    benchmark:
+        paths.benchmark("make_controls", "controls")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
+    params:
+        code=plan.code("controls"),
+    shell:
+        "genmorph controls table {input} --out {output.table} --figure {output.figure}"
+        " > {log} 2>&1"

@@ -84,6 +84,10 @@ PATTERNS = {
     "t_map": _RUN + "/measures/{measure}_t.nii.gz",
     "t_map_figure": _RUN + "/measures/{measure}_t.png",
     "nearest_figure": _RUN + "/measures/{measure}_nearest.png",
+    # the measures on data whose answer is known
+    "control": "controls/{group}.json",
+    "controls_table": "tables/controls.csv",
+    "controls_figure": "figures/controls.png",
     # publication
     "table": "tables/{study}_{table}.csv",
     "figure": "figures/{study}_{figure}.png",

@@ -6,12 +6,13 @@ Snakemake. `Plan` is made once from the configuration, when the workflow is read
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -19,7 +20,8 @@ from genmorph.cohorts.ingest import LAYOUTS, listing_digest, typed_options
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
 from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES, Config, expand_variables
-from genmorph.errors import ConfigError, did_you_mean
+from genmorph.controls.groups import GROUPS, module_of_group
+from genmorph.errors import BusyError, ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
 from genmorph.metrics.options import MEASURES
 from genmorph.models import module_of
@@ -36,6 +38,7 @@ from genmorph.studies import Study, recipe_names, resolve_study, rooms_with, stu
 from genmorph.validation import validate
 
 POPULATION = "all"
+CONTROLS_SEED = 0
 # which scans a store of reconstructions holds
 SPLIT_OF_STORE = {RECONSTRUCTIONS: "test", f"validation_{RECONSTRUCTIONS}": "validation"}
 NOTEBOOKS = project_folder() / "notebooks"
@@ -117,6 +120,8 @@ class Plan:
             return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
             return (LAYOUTS[self.config.cohorts[names[0]].layout],)
+        if command == "controls":
+            return tuple(module_of_group(group) for group in names)
         if command == "checks":
             return tuple(f"genmorph.studies.{name}.checks" for name in rooms_with("checks"))
         if command == "notebook":
@@ -306,6 +311,9 @@ class Plan:
     def _checks(self) -> dict[str, Any]:
         return {"studies": rooms_with("checks")}
 
+    def _controls(self, *group: str) -> dict[str, Any]:
+        return {"group": group[0], "seed": CONTROLS_SEED} if group else {}
+
     def _figure_needs(self, study: str, figure: str) -> list[str]:
         """What a figure is drawn from, `metrics` once for each of its models."""
         room, spec = self.study(study), self.figure(study, figure)
@@ -348,6 +356,7 @@ class Plan:
             "seed": r"\d+",
             "reconstructed": "(validation_)?reconstructions",
             "measure": "[a-z_]+",
+            "group": "|".join(GROUPS),
             "segmented": "samples|(validation_)?reconstructions",
             "split": "|".join(SPLITS),
             "table": "[a-z0-9_]+",
@@ -547,6 +556,11 @@ class Plan:
         path = self.paths.fill(NEEDS[kind], **words, recipe=recipe, table=own)
         return path / "index.tsv" if kind in ("samples", "reconstructions") else path
 
+    @property
+    def controls(self) -> list[str]:
+        """Results of the groups of controls."""
+        return [str(self.paths.fill("control", group=group)) for group in GROUPS]
+
     def tables(self, *studies: str, rows: str = "study") -> list[str]:
         """Table files of some studies (default: all); with `rows="tuning"` those of searches."""
         return [
@@ -613,6 +627,7 @@ class Plan:
             "train": [(name, model) for name, room in every for model in room.trained],
             "sample": runs,
             "reconstruct": [(*run, store) for run in runs for store in SPLIT_OF_STORE],
+            "controls": [(), *((group,) for group in GROUPS)],
             "segment": [(), *((split,) for split in SPLITS)],
             **self._measures_by_command(),
             "table": [(name, table) for name, room in every for table in room.spec.tables],
@@ -643,6 +658,25 @@ class Plan:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+
+    def lock(self) -> TextIO:
+        """Take the results root for one workflow, for as long as the file returned is open.
+
+        Raises
+        ------
+        BusyError
+            When another live workflow has it.
+        """
+        root = Path(self.paths.root)
+        root.mkdir(parents=True, exist_ok=True)
+        held = (root / ".workflow.lock").open("w")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"another workflow is running on '{root}'", "wait, or stop it"
+            ) from None
+        return held
 
     def _refuse_foreign_root(self) -> None:
         """Two scales, or two sets of raw scans, never share a results root."""

@@ -30,6 +30,7 @@ GROUPS = (
     "reconstruct",
     "segment",
     "evaluate",
+    "controls",
     "table",
     "figure",
     "checks",

@@ -106,7 +106,7 @@ def moments(
             held = []
     sums.add(held)
     mean, variance = sums.mean_and_variance(len(people))
-    if not np.isfinite(mean + sums.squares).all():
+    if not (np.isfinite(mean).all() and np.isfinite(sums.squares).all()):
         raise _not_finite(maps, mask)
     return Moments(mean, variance, tuple(people), tuple(maps), mask)
 

@@ -18,7 +18,8 @@ from genmorph.metrics.measurement import counts
 from genmorph.metrics.vbm_moments import CHUNK, UNIT, Differences, Maps, Moments, moments
 
 LOW_VARIANCE_FRACTION = 1e-3
-RESPONSIVE_P = 0.001
+# of SPM's PET defaults, which are also those under which it corrects low variance; fMRI's is 0.001
+RESPONSIVE_P = 0.05
 
 VARIANCES = {
     "unequal": "Welch: each group's own variance in each voxel",
@@ -262,13 +263,17 @@ def restricted_likelihood_variances(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variance of each group over all responsive voxels, by restricted maximum likelihood.
 
-    SPM's way (Friston et al. 2002; Glaser and Friston, Human Brain Function, 2003): each voxel is
-    scaled to a residual variance of one and is taken for a sample of one covariance, which is
-    λ₁ for the first group's people and λ₂ for the second's. Voxels count whose F-test that both
-    means are zero has p < 0.001. SPM finds λ by Fisher scoring. Here the restricted log-likelihood
-    falls apart into a term for each group, -½ (n - 1) log λ - ½ S / λ, with S the group's sum of
-    squares averaged over the scaled voxels, because each group has a mean of its own; so its
-    maximum is λ = S / (n - 1).
+    SPM's way (spm_est_non_sphericity; Glaser and Friston, Human Brain Function, 2003): each voxel
+    is scaled to a residual variance of one and taken for a sample of one covariance, which is λ₁
+    for the first group's people and λ₂ for the second's. Voxels count whose F-test that both means
+    are zero has p < 0.05. SPM finds λ by Fisher scoring. Here the restricted log-likelihood falls
+    apart into a term for each group, -½ (n - 1) log λ - ½ S / λ, with S the group's sum of squares
+    averaged over the scaled voxels, because each group has a mean of its own; so its maximum is
+    λ = S / (n - 1).
+
+    A voxel's residual variance holds that of its own people, so the scaling draws λ₁ and λ₂
+    together, the more so the fewer people there are: with 12 and 8 people a true ratio of 4 comes
+    out near 3.6. With few people and very unequal groups Welch's test keeps its level better.
 
     Parameters
     ----------

@@ -1,11 +1,70 @@
-# Stores to measurements.
+# Stores to tissues, stores and tissues to measurements.
+
+
+rule segment_run:
+    """Tissues of the volumes that a run sampled or reconstructed."""
+    input:
+        index=paths.run + "/{segmented}/index.tsv",
+        atlas=plan.deep_gray_atlas,
+    output:
+        table=paths.run_tissues,
+    log:
+        paths.log(
+            "segment_run", "{study}-{model}-{cohort}-{population}-{seed}-{segmented}"
+        ),
+    benchmark:
+        paths.benchmark(
+            "segment_run", "{study}-{model}-{cohort}-{population}-{seed}-{segmented}"
+        )
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.preprocessing.workers
+    resources:
+        mem_mb=lambda w, attempt, threads: 3000 * threads * attempt,
+        runtime=lambda w, attempt: 1440 * attempt,
+    params:
+        atlas=lambda w, input: f"--deep-gray-atlas {input.atlas}" if input.atlas else "",
+        parameters=plan.json("segment"),
+        code=plan.code("segment"),
+    shell:
+        "genmorph segment --index {input.index} {params.atlas} --workers {threads}"
+        " --parameters {params.parameters:q} --out {output.table} > {log} 2>&1"
+
+
+rule segment_real:
+    """Tissues of the real scans of one split."""
+    input:
+        index=paths.index,
+        manifest=paths.manifest,
+        participants=paths.participants,
+        atlas=plan.deep_gray_atlas,
+    output:
+        table=paths.real_tissues,
+    log:
+        paths.log("segment_real", "{cohort}-{recipe}-{split}"),
+    benchmark:
+        paths.benchmark("segment_real", "{cohort}-{recipe}-{split}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.preprocessing.workers
+    resources:
+        mem_mb=lambda w, attempt, threads: 3000 * threads * attempt,
+        runtime=lambda w, attempt: 1440 * attempt,
+    params:
+        atlas=lambda w, input: f"--deep-gray-atlas {input.atlas}" if input.atlas else "",
+        parameters=lambda w: plan.json("segment", w.split),
+        code=plan.code("segment"),
+    shell:
+        "genmorph segment --index {input.index} --manifest {input.manifest}"
+        " --participants {input.participants} {params.atlas} --workers {threads}"
+        " --parameters {params.parameters:q} --out {output.table} > {log} 2>&1"
 
 
 rule measure_run:
     """Measure a run's samples or reconstructions against the held-out scans."""
     input:
-        generated=lambda w: plan.measured_store(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.store_index(w.study),
+        generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
         weights=lambda w: plan.measure_weights(w.study, w.measure),
@@ -36,3 +95,51 @@ rule measure_run:
         "genmorph evaluate {params.kind} --generated {input.generated} --reference {input.reference}"
         " --manifest {input.manifest} --participants {input.participants} {params.weights}"
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
+
+
+rule run_controls:
+    """Hold the measures to simulated people whose answer is known: one group of controls."""
+    output:
+        result=paths.control,
+    log:
+        paths.log("run_controls", "{group}"),
+    benchmark:
+        paths.benchmark("run_controls", "{group}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        seed=lambda w: plan.parameters("controls", w.group)["seed"],
+        code=lambda w: plan.code("controls", w.group),
+    shell:
+        "genmorph controls run {wildcards.group} --seed {params.seed} --workers {threads}"
+        " --out {output.result} > {log} 2>&1"
+
+
+rule make_controls:
+    """Table and figure of all controls."""
+    input:
+        plan.controls,
+    output:
+        table=paths.controls_table,
+        cells=paths.controls_table.replace(".csv", "_cells.csv"),
+        markdown=paths.controls_table.replace(".csv", ".md"),
+        figure=paths.controls_figure,
+    log:
+        paths.log("make_controls", "controls"),
+    benchmark:
+        paths.benchmark("make_controls", "controls")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
+    params:
+        code=plan.code("controls"),
+    shell:
+        "genmorph controls table {input} --out {output.table} --figure {output.figure}"
+        " > {log} 2>&1"

@@ -23,7 +23,7 @@ class MeasureOptions(Options):
     store: Literal["samples", "reconstructions", "validation_reconstructions"] = Field(
         "samples", description="volumes of the run that are measured"
     )
-    split: Literal["training", "validation", "test"] = Field(
+    split: Literal["train", "validation", "test"] = Field(
         "test", description="real scans they are compared with"
     )
 
@@ -54,6 +54,45 @@ class ReconstructionOptions(MeasureOptions):
     data_range: PositiveFloat = Field(1.5, description="of PSNR and SSIM")
 
 
+class TissueVolumesOptions(MeasureOptions):
+    """Volumes of tissues beside those of real scans."""
+
+    comparisons: PositiveInt | None = Field(
+        None,
+        description="tests of the whole table; null: tissues, times the models of the study",
+    )
+    family_alpha: float = Field(0.001, gt=0, lt=1, description="level of all tests together")
+    equivalence_margin: PositiveFloat = Field(0.05, description="share of the real mean")
+    fewest: int = Field(20, ge=2, description="a side with fewer withholds the verdict")
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the interval")
+
+
+class SegmentationOverlapOptions(MeasureOptions):
+    """Overlap of tissues between scans and their reconstructions."""
+
+    store: Literal["reconstructions", "validation_reconstructions"] = "reconstructions"
+    labels: Literal["hard", "soft"] = "hard"
+    brain_threshold: float = Field(0.5, ge=0, lt=1, description="of hard labels")
+
+
+class VbmOptions(MeasureOptions):
+    """Voxel-based morphometry of gray matter."""
+
+    design: Literal["two_sample", "paired"] = "two_sample"
+    variance: Literal["unequal", "pooled", "reml"] = "unequal"
+    low_variance_fraction: float | None = Field(
+        1e-3, ge=0, description="of the greatest variance, added to all (Ridgway 2012); null: none"
+    )
+    fwhm_mm: float = Field(8.0, ge=0, description="smoothing of the modulated maps")
+    mask_threshold: float = Field(0.1, ge=0, description="of the mean map, for the voxels tested")
+    correction: Literal["uncorrected", "false discovery rate", "family-wise"] = "uncorrected"
+    level: float | None = Field(
+        None, gt=0, lt=1, description="null: 0.001 uncorrected, 0.05 otherwise"
+    )
+    permutations: PositiveInt = Field(1000, description="of the family-wise threshold")
+    seed: int = 0
+
+
 @dataclass(frozen=True)
 class Measure:
     """A measure as the command line and the specifications know it.
@@ -64,21 +103,31 @@ class Measure:
     papers : str
         Papers of the study that report it.
     summary : str
+    of_tissues : bool
+        It looks at the segmented tissues of both stores, not at the volumes themselves.
     """
 
     options: type[MeasureOptions]
     papers: str
     summary: str
+    of_tissues: bool = False
 
 
 MEASURES: dict[str, Measure] = {
     "frechet": Measure(
         FrechetOptions, "P1, P5", "Fréchet distance (and KID) of slices, averaged per axis."
     ),
-    "diversity": Measure(DiversityOptions, "not in the papers", "SSIM between pairs of generated volumes."),
+    "diversity": Measure(DiversityOptions, "not in the papers", "SSIM between pairs of samples."),
     "reconstruction": Measure(
         ReconstructionOptions, "P1", "L1, L2, PSNR and SSIM of reconstructions."
     ),
+    "tissue_volumes": Measure(
+        TissueVolumesOptions, "P5", "Volumes of tissues, with tests against real scans.", True
+    ),
+    "segmentation_overlap": Measure(
+        SegmentationOverlapOptions, "P3", "Dice of tissues in scans and reconstructions.", True
+    ),
+    "vbm": Measure(VbmOptions, "P3, P5", "Voxel-based morphometry: t-map of gray matter.", True),
 }
 
 

@@ -243,6 +243,7 @@ def test_a_measurement_survives_its_file():
         (lambda t: t.drop(columns="CSF"), "no column CSF"),
         (lambda t: t.drop(columns="scan_id"), "no column scan_id"),
         (lambda t: t.head(0), "no generated scans"),
+        (lambda t: t.assign(scan_id=[None, *t["scan_id"][1:]]), "without a scan_id"),
         (lambda t: pd.concat([t, t.head(1)]), "sample-00000 twice"),
         (lambda t: t.assign(GM=[np.nan, *t["GM"][1:]]), r"GM .*sample-00000 \(nan\)"),
         (lambda t: t.assign(WM=[np.inf, *t["WM"][1:]]), r"WM .*sample-00000 \(inf\)"),

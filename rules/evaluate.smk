@@ -78,6 +78,8 @@ rule measure_run:
         paths.benchmark(
             "measure_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
         )
+    wildcard_constraints:
+        measure=plan.measure_names(with_map=False),
     conda:
         "../envs/genmorph.yaml"
     threads: plan.config.compute.threads
@@ -94,6 +96,41 @@ rule measure_run:
     shell:
         "genmorph evaluate {params.kind} --generated {input.generated} --reference {input.reference}"
         " --manifest {input.manifest} --participants {input.participants} {params.weights}"
+        " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
+
+
+rule map_run:
+    """Compare a run's gray matter with that of real scans voxel by voxel: a t-map."""
+    input:
+        generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.measure),
+        manifest=lambda w: plan.cohort_file("manifest", w.study),
+        participants=lambda w: plan.cohort_file("participants", w.study),
+    output:
+        measurement=paths.measurement,
+        t_map=paths.t_map,
+        figure=paths.t_map_figure,
+    log:
+        paths.log("map_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"),
+    benchmark:
+        paths.benchmark(
+            "map_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
+        )
+    wildcard_constraints:
+        measure=plan.measure_names(with_map=True),
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.compute.threads
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 240 * attempt,
+    params:
+        parameters=lambda w: plan.json("evaluate", w.study, w.measure),
+        code=plan.code("evaluate.vbm"),
+    shell:
+        "genmorph evaluate vbm --generated {input.generated} --reference {input.reference}"
+        " --manifest {input.manifest} --participants {input.participants}"
+        " --t-map {output.t_map} --figure {output.figure}"
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
 
 
@@ -143,3 +180,25 @@ rule make_controls:
     shell:
         "genmorph controls table {input} --out {output.table} --figure {output.figure}"
         " > {log} 2>&1"
+
+
+rule check_controls:
+    """Fail when a control failed; the table and the figure are there to look at."""
+    input:
+        table=paths.controls_table,
+    output:
+        passed=touch(paths.controls_passed),
+    log:
+        paths.log("check_controls", "controls"),
+    benchmark:
+        paths.benchmark("check_controls", "controls")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
+    params:
+        code=plan.code("controls"),
+    shell:
+        "genmorph controls check {input.table} > {log} 2>&1"

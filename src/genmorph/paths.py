@@ -86,6 +86,7 @@ PATTERNS = {
     "nearest_figure": _RUN + "/measures/{measure}_nearest.png",
     # the measures on data whose answer is known
     "control": "controls/{group}.json",
+    "controls_passed": "controls/passed",
     "controls_table": "tables/controls.csv",
     "controls_figure": "figures/controls.png",
     # publication

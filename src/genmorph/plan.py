@@ -39,6 +39,7 @@ from genmorph.validation import validate
 
 POPULATION = "all"
 CONTROLS_SEED = 0
+NO_NAME = "(?!)"
 # which scans a store of reconstructions holds
 SPLIT_OF_STORE = {RECONSTRUCTIONS: "test", f"validation_{RECONSTRUCTIONS}": "validation"}
 NOTEBOOKS = project_folder() / "notebooks"
@@ -372,6 +373,16 @@ class Plan:
             return {}
         model = {"gpu_model": compute.gpu_model} if compute.gpu_model else {}
         return {"gpu": compute.devices, **model}
+
+    def measure_names(self, *, with_map: bool) -> str:
+        """Pattern of the names of all measures that write a map, or of those that do not."""
+        names = {
+            name
+            for study, room in self.studies.items()
+            for name in room.measures
+            if MEASURES[self.measure_kind(study, name)].with_map is with_map
+        }
+        return "|".join(sorted(map(re.escape, names))) or NO_NAME
 
     def measure_weights(self, study: str, measure: str) -> list[str]:
         """The user's file of feature weights, for a measure that looks at features."""

@@ -105,12 +105,15 @@ class Measure:
     summary : str
     of_tissues : bool
         It looks at the segmented tissues of both stores, not at the volumes themselves.
+    with_map : bool
+        It writes a t-map and its picture beside the measurement.
     """
 
     options: type[MeasureOptions]
     papers: str
     summary: str
     of_tissues: bool = False
+    with_map: bool = False
 
 
 MEASURES: dict[str, Measure] = {
@@ -127,7 +130,9 @@ MEASURES: dict[str, Measure] = {
     "segmentation_overlap": Measure(
         SegmentationOverlapOptions, "P3", "Dice of tissues in scans and reconstructions.", True
     ),
-    "vbm": Measure(VbmOptions, "P3, P5", "Voxel-based morphometry: t-map of gray matter.", True),
+    "vbm": Measure(
+        VbmOptions, "P3, P5", "Voxel-based morphometry: t-map of gray matter.", True, True
+    ),
 }
 
 

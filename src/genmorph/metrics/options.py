@@ -32,7 +32,9 @@ class FrechetOptions(MeasureOptions):
     """Fréchet and kernel distance of slices."""
 
     extractor: str = Field("efficientnet-lite0", description="network whose features are compared")
-    positions: tuple[int, ...] = Field((30, 40, 50, 60), description="slices along each axis")
+    positions: tuple[int, ...] | Literal["middle"] = Field(
+        (30, 40, 50, 60), description="slices along each axis (P1), or the middle one (P5)"
+    )
     reference_grid: tuple[int, int, int] = Field(
         (80, 96, 80), description="grid the positions are meant on, scaled in proportion on others"
     )
@@ -45,6 +47,40 @@ class DiversityOptions(MeasureOptions):
 
     data_range: PositiveFloat = 1.0
     max_pairs: PositiveInt | None = Field(None, description="null compares all pairs")
+
+
+class MsSsimOptions(MeasureOptions):
+    """MS-SSIM of pairs of samples, or of scans and their reconstructions."""
+
+    mode: Literal["wang", "kwon"] = Field(
+        "kwon", description="kwon: as the code behind the numbers of P2 and P3 computes it"
+    )
+    data_range: PositiveFloat = Field(1.0, description="decides the constants")
+    intensity_range: tuple[float, float] = Field(
+        (-1.0, 1.0), description="what 0 and 1 of a volume become first"
+    )
+    coarsest_power: Literal[1, 4] | None = Field(
+        None, description="null: 4 in mode kwon, as its code has it; 1 is the definition"
+    )
+    max_pairs: PositiveInt | None = Field(1000, description="null compares all pairs")
+    seed: int = 0
+    volumes_in_memory: int = Field(8, ge=2)
+
+
+class MmdOptions(MeasureOptions):
+    """Squared maximum mean discrepancy with the dot product as kernel."""
+
+    convention: Literal["biased", "biased_per_voxel", "unbiased"] = Field(
+        "biased", description="P2 and P3: biased; P5: biased_per_voxel"
+    )
+    batch_size: PositiveInt = 8
+    repeats: PositiveInt = 100
+    paired: bool = Field(False, description="scans and their reconstructions (P3)")
+    natural_log: bool = Field(False, description="the logarithm too (P3)")
+    intensity_range: tuple[float, float] = Field(
+        (-1.0, 1.0), description="what 0 and 1 of a volume become first"
+    )
+    seed: int = 0
 
 
 class ReconstructionOptions(MeasureOptions):
@@ -124,6 +160,10 @@ MEASURES: dict[str, Measure] = {
     "reconstruction": Measure(
         ReconstructionOptions, "P1", "L1, L2, PSNR and SSIM of reconstructions."
     ),
+    "ms_ssim": Measure(
+        MsSsimOptions, "P2, P3, P5", "MS-SSIM of pairs of samples, or of reconstructions."
+    ),
+    "mmd": Measure(MmdOptions, "P2, P3, P5", "Maximum mean discrepancy, with its floor."),
     "tissue_volumes": Measure(
         TissueVolumesOptions, "P5", "Volumes of tissues, with tests against real scans.", True
     ),

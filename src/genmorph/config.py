@@ -159,6 +159,32 @@ class Preprocessing(Options):
         return self
 
 
+class AtlasSource(Options):
+    """What has to be known of an atlas beside its file."""
+
+    name: str = Field(description="as it is to be printed beside every volume")
+    licence: str
+    labels: tuple[int, ...] | None = Field(
+        None, description="numbers of deep gray matter in a label map; null for probabilities"
+    )
+
+
+class DeepGrayAtlas(AtlasSource):
+    """Where deep gray matter lies: intensity alone gives about a third of it to white matter."""
+
+    path: str = Field(description="NIfTI in MNI152 space; ${NAME} takes an environment variable")
+
+
+class Tissues(Options):
+    """How tissues are segmented for the measures that need them."""
+
+    engine: Literal["builtin", "fsl", "spm"] = Field("builtin", description="of the segmentation")
+    working_mm: float = Field(1.5, gt=0, description="voxel size of the nonlinear registration")
+    deep_gray_atlas: DeepGrayAtlas | None = Field(
+        None, description="without one, deep gray matter is n/a"
+    )
+
+
 class Compute(Options):
     """Hardware. Numbers promise the same bytes only for one CPU family and these values."""
 
@@ -188,6 +214,7 @@ class Config(Options):
     studies: dict[str, StudyRoles] = Field({"m3ae": StudyRoles()})
     features: Features = Field(Features())
     preprocessing: Preprocessing = Field(Preprocessing())
+    tissues: Tissues = Field(Tissues())
     compute: Compute = Field(Compute())
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(
         {}, description="{study: {model: {key: value}}} over any value of a study's models"

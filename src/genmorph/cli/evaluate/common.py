@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +82,11 @@ def comparing(
     participants: Path | None,
     out: Path,
     parameters: str,
+    beside: Sequence[Path] = (),
 ) -> Iterator[tuple[Comparison, Record]]:
     """Open both stores under a lock on `out`, and record the command when the body has ended.
+
+    `beside` names files that the body writes beside `out`.
 
     Raises
     ------
@@ -119,7 +122,9 @@ def comparing(
     inputs = [generated, generated.with_name("store.json"), reference, *tables]
     with (
         locked(out),
-        recording(f"evaluate.{kind}", out=out, parameters=values, inputs=inputs) as record,
+        recording(
+            f"evaluate.{kind}", out=out, parameters=values, inputs=inputs, outputs=beside
+        ) as record,
     ):
         yield Comparison(made, real, options, split_ids), record
 

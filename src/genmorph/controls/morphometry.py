@@ -66,10 +66,15 @@ STATISTICS = Statistics()
 
 
 def smoothed_people(
-    dose: float, n: int, seed: int, statistics: Statistics = STATISTICS
+    dose: float,
+    n: int,
+    seed: int,
+    statistics: Statistics = STATISTICS,
+    *,
+    head_size: bool = True,
 ) -> PeopleMaps:
     """`people_with`, each map smoothed."""
-    group = people_with(dose, n, seed, statistics.voxel_mm)
+    group = people_with(dose, n, seed, statistics.voxel_mm, head_size=head_size)
     smoothed = [smooth(volume, statistics.fwhm_mm, statistics.voxel_mm) for volume in group.maps]
     return group._replace(maps=np.stack(smoothed))
 
@@ -83,6 +88,7 @@ def dose_response(
     trials: int = 5,
     n: int = 20,
     seed: int = 0,
+    head_size: bool = False,
     statistics: Statistics = STATISTICS,
     apply: Apply = map,
 ) -> Measurement:
@@ -99,6 +105,9 @@ def dose_response(
         Pairs of groups.
     n : int
         People in each group.
+    head_size : bool
+        False gives everybody the head of the template. People's heads differ by a tenth in volume,
+        so groups of 20 may differ by chance as much as a small dose makes.
     apply : callable
         As `map`.
 
@@ -118,7 +127,14 @@ def dose_response(
         When there is no trial, or a group has fewer than two people.
     """
     _check(trials, n)
-    run = partial(_dose_trial, doses=tuple(doses), n=n, seed=seed, statistics=statistics)
+    run = partial(
+        _dose_trial,
+        doses=tuple(doses),
+        n=n,
+        seed=seed,
+        head_size=head_size,
+        statistics=statistics,
+    )
     found = list(apply(run, range(trials)))
     values, spread = {}, {}
     for place, dose in enumerate(doses):
@@ -141,6 +157,7 @@ def dose_response(
         settings={
             **_settings(statistics),
             "doses": list(doses),
+            "head_size": head_size,
             "seed": seed,
             "peak_margin_mm": PEAK_MARGIN_MM,
             "spread_over": "trials",
@@ -154,15 +171,22 @@ def dose_response(
 
 
 def _dose_trial(
-    trial: int, *, doses: tuple[float, ...], n: int, seed: int, statistics: Statistics
+    trial: int,
+    *,
+    doses: tuple[float, ...],
+    n: int,
+    seed: int,
+    head_size: bool,
+    statistics: Statistics,
 ) -> list[dict[str, float]]:
     """One group without loss against another at each dose."""
-    without = smoothed_people(0.0, n, derive_seed(seed, "controls", WHOLE, trial), statistics)
-    lost = derive_seed(seed, "controls", LOST, trial)
-    return [
-        _found(smoothed_people(dose, n, lost, statistics), without, statistics, trial)
-        for dose in doses
-    ]
+
+    def people(dose: float, group: str) -> PeopleMaps:
+        own = derive_seed(seed, "controls", group, trial)
+        return smoothed_people(dose, n, own, statistics, head_size=head_size)
+
+    without = people(0.0, WHOLE)
+    return [_found(people(dose, LOST), without, statistics, trial) for dose in doses]
 
 
 def _found(

@@ -48,10 +48,7 @@ def evaluate(
         made, real = two.made.maps(MODULATED), two.real.maps(MODULATED)
         voxel_mm = vbm_maps.voxel_sizes(real.affine)
         sides = [
-            {
-                scan_id: smooth(store.read(scan_id), options.fwhm_mm, voxel_mm)
-                for scan_id in ids
-            }
+            {scan_id: smooth(store.read(scan_id), options.fwhm_mm, voxel_mm) for scan_id in ids}
             for store, ids in ((made, made.ids), (real, two.real_ids))
         ]
         if options.design == "paired":

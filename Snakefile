@@ -109,10 +109,8 @@ rule m3ae:
 rule controls:
     """The measures on data whose answer is known; fails when one of them does."""
     input:
-        table=paths.controls_table,
-        figure=paths.controls_figure,
-    shell:
-        "genmorph controls check {input.table}"
+        paths.controls_figure,
+        paths.controls_passed,
 
 
 rule tune:

@@ -64,6 +64,7 @@ PATTERNS = {
     "store_description": _STORE + "/store.json",
     "status": _STORE + "/status.tsv",
     "mosaics": _STORE + "/mosaics",
+    "segmenters": _STORE + "/segmenter/segmenters.json",
     "quality_page": _STORE + "/quality.html",
     "quality_table": _STORE + "/quality.tsv",
     # runs
@@ -86,6 +87,7 @@ PATTERNS = {
     "nearest_figure": _RUN + "/measures/{measure}_nearest.png",
     # the measures on data whose answer is known
     "control": "controls/{group}.json",
+    "controls_passed": "controls/passed",
     "controls_table": "tables/controls.csv",
     "controls_figure": "figures/controls.png",
     # publication

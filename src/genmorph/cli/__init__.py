@@ -29,6 +29,7 @@ GROUPS = (
     "sample",
     "reconstruct",
     "segment",
+    "segmenter",
     "evaluate",
     "controls",
     "table",

@@ -115,6 +115,9 @@ def import_tissues(
         str,
         typer.Option("--source", help="What made them, e.g. 'GIF 3.0': it stands in the table."),
     ],
+    index: Annotated[
+        Path, typer.Option("--index", help="index.tsv of the store whose volumes they are of.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="volumes.tsv to write.")],
     labels: Annotated[
         Path | None,
@@ -125,14 +128,19 @@ def import_tissues(
     from genmorph.files import locked
     from genmorph.preprocessing.own_tissues import import_folder
     from genmorph.provenance.record import recording
+    from genmorph.store import Store
 
     values = {"source": source}
     with (
         locked(out),
         recording(
-            "segment", out=out, parameters=values, outputs=[out.with_name("anatomy.json")]
+            "segment",
+            out=out,
+            parameters=values,
+            inputs=[index, index.with_name("store.json")],
+            outputs=[out.with_name("anatomy.json")],
         ) as record,
     ):
-        for path in import_folder(folder, labels, source, out):
+        for path in import_folder(folder, labels, source, Store(index.parent), out):
             record.add_input(path, base="external")
     typer.echo(f"{out}: written")

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from genmorph.metrics.features import checked_pair
 from genmorph.metrics.half_samples import (
     FEWEST_PEOPLE,
     SPREAD_OVER,
+    HalfSamples,
     groups_of_people,
-    half_sample_spread,
+    half_samples,
     too_few_people,
 )
 from genmorph.metrics.kid import KERNEL, kernel_distance
@@ -40,6 +41,9 @@ HALF_SAMPLE_REPEATS = 20
 VOLUMES_AT_A_TIME = 4
 
 Slices = dict[str, tuple[int, ...]]
+# voxels of a reference grid, or the middle slice of each axis (P5)
+MIDDLE = "middle"
+Positions = Sequence[int] | Literal["middle"]
 
 
 # -- the distance ----------------------------------------------------------------------------------
@@ -94,12 +98,13 @@ def _covariance_root(features: np.ndarray) -> np.ndarray:
 def slice_positions(
     shape: Sequence[int],
     reference_shape: Sequence[int] = REFERENCE_SHAPE,
-    positions: Sequence[int] = POSITIONS,
+    positions: Positions = POSITIONS,
 ) -> Slices:
     """Voxels of a grid that lie where `positions` lie on a reference grid.
 
     Both grids have the same field of view. Along each axis it is the voxel that holds the centre
     of the reference voxel: of n voxels for N reference voxels, floor((position + ½) n / N).
+    'middle' is voxel n // 2 of an axis of n, whatever the reference grid.
 
     Returns
     -------
@@ -115,7 +120,15 @@ def slice_positions(
     --------
     >>> slice_positions((40, 48, 40))["coronal"]
     (15, 20, 25, 30)
+    >>> slice_positions((160, 224, 160), positions="middle")["coronal"]
+    (112,)
     """
+    if positions == MIDDLE:
+        return {name: (shape[axis] // 2,) for name, axis in AXES.items()}
+    if isinstance(positions, str):
+        raise MeasurementError(
+            f"slice positions {positions!r}", f"give voxels, or '{MIDDLE}' for the middle slices"
+        )
     outside = [position for position in positions if not 0 <= position < min(reference_shape)]
     if outside or not positions:
         raise MeasurementError(
@@ -159,7 +172,7 @@ def slice_frechet(
     reference: Iterable[tuple[str, np.ndarray]],
     *,
     extractor: Extractor,
-    positions: Sequence[int] = POSITIONS,
+    positions: Positions = POSITIONS,
     reference_shape: Sequence[int] = REFERENCE_SHAPE,
     half_sample_repeats: int = HALF_SAMPLE_REPEATS,
     half_sample_seed: int = 0,
@@ -172,8 +185,8 @@ def slice_frechet(
         Id and volume `[x, y, z]` in [0, 1]; read once, a few volumes at a time.
     extractor : Extractor
         Gives the features of slices.
-    positions : sequence of int
-        Slices along each axis, in voxels of `reference_shape`.
+    positions : sequence of int, or 'middle'
+        Slices along each axis: voxels of `reference_shape`, or the middle slice (P5, section 6.3).
     reference_shape : sequence of int
         Grid the positions are meant on; they are scaled in proportion on other grids.
     half_sample_repeats, half_sample_seed : int
@@ -185,7 +198,9 @@ def slice_frechet(
         Values `axial`, `coronal`, `sagittal` (means over slices), `all_axes` (their mean),
         `axial_30`, ... by position on the reference grid, and the kernel distances `kid_axial`,
         ...; absent when a side has a single volume. The spread of each is its SD over half-samples
-        of people; absent, with a note, when a side has fewer than 20 people.
+        of people, and `half_n_axial`, ... the mean over them: what half of the people give, hence
+        how much of a distance is due to n; `extrapolated_axial`, ... is without that part. All
+        are absent, with a note, when a side has fewer than 20 people.
 
     Raises
     ------
@@ -198,38 +213,45 @@ def slice_frechet(
     made.add(generated)
     if made.shape != real.shape:
         raise MeasurementError(f"generated volumes {made.shape}, reference volumes {real.shape}")
+    labels = [MIDDLE] if positions == MIDDLE else [str(position) for position in positions]
     features = {
         axis: [
             (made.features(axis, number), real.features(axis, number))
-            for number in range(len(positions))
+            for number in range(len(labels))
         ]
         for axis in AXES
     }
     every_row = np.arange(len(made.ids)), np.arange(len(real.ids))
     groups = {"generated": groups_of_people(made.ids), "reference": groups_of_people(real.ids)}
     few = too_few_people(**groups)
+    statistic = functools.partial(_distances, features, labels)
+    halves = (
+        HalfSamples({}, {})
+        if few
+        else half_samples(
+            statistic, *groups.values(), repeats=half_sample_repeats, seed=half_sample_seed
+        )
+    )
+    whole = statistic(*every_row)
+    means = [name for name in (*AXES, "all_axes") if name in halves.mean]
     return Measurement(
         measure="frechet",
-        values=_distances(features, positions, *every_row),
-        spread={}
-        if few
-        else half_sample_spread(
-            functools.partial(_distances, features, positions),
-            *groups.values(),
-            repeats=half_sample_repeats,
-            seed=half_sample_seed,
-        ),
+        values=whole
+        | {f"half_n_{name}": value for name, value in halves.mean.items() if _of_an_axis(name)}
+        | {f"extrapolated_{name}": extrapolated(whole[name], halves.mean[name]) for name in means},
+        spread=halves.spread | {f"extrapolated_{name}": halves.spread[name] for name in means},
         n=counts(generated=made.ids, reference=real.ids),
         settings={
             **extractor.settings,
-            "positions": list(positions),
-            "reference_grid": list(reference_shape),
+            "positions": MIDDLE if positions == MIDDLE else list(positions),
+            "reference_grid": None if positions == MIDDLE else list(reference_shape),
             "slices_voxels": {axis: list(voxels) for axis, voxels in real.voxels.items()},
             "slice_orientation": "array axes as stored, right-anterior-superior",
             "average": "mean over the slices of an axis of the distance of each slice",
             "spread_over": SPREAD_OVER,
             "half_sample_repeats": half_sample_repeats,
             "half_sample_seed": half_sample_seed,
+            "half_n": "mean over half-samples",
             "fewest_people": FEWEST_PEOPLE,
             "covariance_divisor": "n - 1",
             "trace_term": "sum of singular values",
@@ -239,9 +261,28 @@ def slice_frechet(
     )
 
 
+def extrapolated(whole: float, half: float) -> float:
+    """Fréchet distance without the part of its bias that goes with 1/n (Chong and Forsyth 2020).
+
+    With a bias b/n, all rows give F + b/n and halves of them F + 2b/n. Unlike the distance of all
+    rows, its interval of 1.96 SD holds the true distance as often as it should.
+
+    Parameters
+    ----------
+    whole, half : float
+        Distance of all rows, and the mean over half-samples of them.
+
+    Examples
+    --------
+    >>> extrapolated(12.0, 14.0)
+    10.0
+    """
+    return 2 * whole - half
+
+
 def _distances(
     features: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
-    positions: Sequence[int],
+    labels: Sequence[str],
     made_rows: np.ndarray,
     real_rows: np.ndarray,
 ) -> dict[str, float]:
@@ -254,10 +295,15 @@ def _distances(
         for axis, pairs in features.items():
             found = [distance(made[made_rows], real[real_rows]) for made, real in pairs]
             values[f"{prefix}{axis}"] = statistics.fmean(found)
-            for position, value in zip(positions, found, strict=True):
-                values[f"{prefix}{axis}_{position}"] = value
+            for label, value in zip(labels, found, strict=True):
+                values[f"{prefix}{axis}_{label}"] = value
         values[f"{prefix}all_axes"] = statistics.fmean(values[f"{prefix}{axis}"] for axis in AXES)
     return values
+
+
+def _of_an_axis(name: str) -> bool:
+    """Whether a value is a mean over slices, not that of one slice."""
+    return name.removeprefix("kid_") in (*AXES, "all_axes")
 
 
 def _notes(made: _Side, real: _Side, few: str) -> Iterable[str]:
@@ -271,7 +317,7 @@ def _notes(made: _Side, real: _Side, few: str) -> Iterable[str]:
     if fewest < 2:
         yield "Kernel distance: not defined for a single volume on a side."
     if few:
-        yield f"No half-sample SD of the Fréchet and kernel distance ({few})."
+        yield f"No half-sample SD, nor half-n value, of the Fréchet and kernel distance ({few})."
 
 
 class _Side:
@@ -285,7 +331,7 @@ class _Side:
         self,
         name: str,
         extractor: Extractor,
-        positions: Sequence[int],
+        positions: Positions,
         reference_shape: Sequence[int],
     ) -> None:
         self.name, self.extractor = name, extractor
@@ -345,7 +391,11 @@ class _Side:
             raise MeasurementError(f"{where} holds values that are not finite")
         if not image.any():
             raise MeasurementError(
-                f"{where} (position {self.positions[number]} of {self.reference_shape[AXES[axis]]})"
-                " is all zero: it says nothing of a brain",
+                f"{where}{self._position(axis, number)} is all zero: it says nothing of a brain",
                 "look at that volume; if it is right, choose slices inside the brain",
             )
+
+    def _position(self, axis: str, number: int) -> str:
+        if self.positions == MIDDLE:
+            return " (the middle)"
+        return f" (position {self.positions[number]} of {self.reference_shape[AXES[axis]]})"

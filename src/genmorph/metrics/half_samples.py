@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +34,21 @@ def groups_of_people(ids: Sequence[str]) -> list[list[int]]:
     return list(groups.values())
 
 
+def mean_of_each_person(ids: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """One value a person, the mean over the person's rows, in the order of `groups_of_people`.
+
+    Examples
+    --------
+    >>> mean_of_each_person(["sub-01_ses-1", "sub-02", "sub-01_ses-2"], np.array([1.0, 5.0, 3.0]))
+    array([2., 5.])
+    """
+    numbers: dict[str, int] = {}
+    group = np.array(
+        [numbers.setdefault(person(name) or name, len(numbers)) for name in ids], dtype=np.intp
+    )
+    return np.bincount(group, weights=values) / np.bincount(group)
+
+
 def too_few_people(**sides: Groups) -> str:
     """Why half-samples would say nothing: a side with fewer than 20 people; '' when none has.
 
@@ -49,10 +65,24 @@ def too_few_people(**sides: Groups) -> str:
     return "; ".join([*few, f"at least {FEWEST_PEOPLE} are needed"]) if few else ""
 
 
-def half_sample_spread(
+@dataclass(frozen=True)
+class HalfSamples:
+    """A statistic over half-samples of people.
+
+    Attributes
+    ----------
+    mean, spread : dict of str to float
+        Mean and SD of each value over the repeats.
+    """
+
+    mean: dict[str, float]
+    spread: dict[str, float]
+
+
+def half_samples(
     statistic: Statistic, groups_a: Groups, groups_b: Groups, *, repeats: int, seed: int
-) -> dict[str, float]:
-    """Standard deviation of a statistic over half-samples of the people on both sides.
+) -> HalfSamples:
+    """Mean and standard deviation of a statistic over half-samples of the people on both sides.
 
     Each repeat draws half of the people of each side without replacement, with all rows of a
     person. For a mean over n people the half-sample mean, of m = n/2 people out of the finite n,
@@ -64,8 +94,9 @@ def half_sample_spread(
     between equal distributions, whose variance goes with 1/n², comes out √3 times too great:
     4/n² at n/2, less the 1/n² that halves of the same people share. Too wide, not too narrow.
 
-    It belongs around the value of all rows, not around the mean of the half-samples: a Fréchet
-    distance is biased upwards by a small n, and a half has half of it. A bootstrap is no
+    The SD belongs around the value of all rows, not around the mean of the half-samples: a Fréchet
+    distance is biased upwards by a small n, and a half has half of it. How far their mean lies from
+    the value of all rows shows that effect of n. A bootstrap is no
     alternative: it repeats rows, which are then as alike as no two scans are, so that covariances
     lose rank and the distance is biased upwards.
 
@@ -83,8 +114,7 @@ def half_sample_spread(
 
     Returns
     -------
-    dict of str to float
-        SD of each value over the repeats.
+    HalfSamples
 
     Raises
     ------
@@ -102,7 +132,11 @@ def half_sample_spread(
     for repeat in range(repeats):
         generator = np.random.default_rng(derive_seed(seed, "half-samples", repeat))
         found.append(statistic(_half(groups_a, generator), _half(groups_b, generator)))
-    return {name: statistics.stdev(values[name] for values in found) for name in found[0]}
+    by_name = {name: [values[name] for values in found] for name in found[0]}
+    return HalfSamples(
+        mean={name: statistics.fmean(values) for name, values in by_name.items()},
+        spread={name: statistics.stdev(values) for name, values in by_name.items()},
+    )
 
 
 def _half(groups: Groups, generator: np.random.Generator) -> np.ndarray:

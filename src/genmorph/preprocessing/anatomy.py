@@ -28,6 +28,7 @@ from genmorph.validation import Options
 DEEP_GRAY = "DGM"
 MODULATED = "modulated_GM"
 VOLUMES_TABLE = "volumes.tsv"
+DESCRIPTION = "anatomy.json"
 VOLUMES_COLUMNS = ("scan_id", "status", "reason", *TISSUES, DEEP_GRAY)
 
 
@@ -290,9 +291,17 @@ def segment_store(
         for piece in pieces.iterdir():
             piece.unlink()
         pieces.rmdir()
-        write_json(folder / "anatomy.json", describe(options, atlas))
+        write_json(
+            folder / DESCRIPTION,
+            {"segmentation": describe(options, atlas), "store": store_described(store)},
+        )
         write_tsv(folder / VOLUMES_TABLE, VOLUMES_COLUMNS, [rows[name] for name in scan_ids])
     return len(scan_ids) - len(good)
+
+
+def store_described(store: Store) -> dict[str, Any]:
+    """What measures of tissues have to know of the store that was segmented."""
+    return {**vars(store.description), "shape": list(store.shape)}
 
 
 def describe(options: AnatomyOptions, atlas: Atlas | None) -> dict[str, Any]:

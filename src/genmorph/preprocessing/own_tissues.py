@@ -10,14 +10,23 @@ import numpy as np
 
 from genmorph.errors import ScanError
 from genmorph.files import read_tsv, write_json, write_tsv
-from genmorph.preprocessing.anatomy import DEEP_GRAY, VOLUMES_COLUMNS, read_map
+from genmorph.preprocessing.anatomy import (
+    DEEP_GRAY,
+    DESCRIPTION,
+    VOLUMES_COLUMNS,
+    read_map,
+    store_described,
+)
 from genmorph.preprocessing.engines.tissue import TISSUES
+from genmorph.store import Store
 
 SPM_CLASSES = {"1": "GM", "2": "WM", "3": "CSF"}
 KNOWN = (*TISSUES, DEEP_GRAY)
 
 
-def import_folder(folder: Path, labels: Path | None, source: str, out: Path) -> list[Path]:
+def import_folder(
+    folder: Path, labels: Path | None, source: str, store: Store, out: Path
+) -> list[Path]:
     """Write `volumes.tsv` and `anatomy.json` of a folder of maps.
 
     Parameters
@@ -30,6 +39,8 @@ def import_folder(folder: Path, labels: Path | None, source: str, out: Path) -> 
         leave a label out).
     source : str
         What made them.
+    store : Store
+        Whose volumes were segmented.
     out : Path
 
     Returns
@@ -40,7 +51,8 @@ def import_folder(folder: Path, labels: Path | None, source: str, out: Path) -> 
     Raises
     ------
     ScanError
-        When there is no such file, or a scan lacks a tissue that others have.
+        When there is no such file, a scan lacks a tissue that others have, or the store does not
+        know it.
     """
     probabilities = _probability_maps(folder)
     label_maps = {
@@ -57,14 +69,22 @@ def import_folder(folder: Path, labels: Path | None, source: str, out: Path) -> 
     else:
         volumes = _from_labels(folder, label_maps, labels)
         read = [*label_maps.values(), *([labels] if labels else [])]
+    if strangers := sorted(set(volumes) - set(store.ids)):
+        raise ScanError(
+            f"{folder}: {', '.join(strangers[:3])}: no such volume in {store.folder}",
+            "name the files after the ids of that store's index.tsv",
+        )
     rows = [
         {"scan_id": scan_id, "status": "ok", "reason": ""}
         | {tissue: f"{volume:.4f}" for tissue, volume in of_scan.items()}
         for scan_id, of_scan in volumes.items()
     ]
     write_json(
-        out.with_name("anatomy.json"),
-        {"engine": "the user's own", "software": source, "deep_gray_atlas": None},
+        out.with_name(DESCRIPTION),
+        {
+            "segmentation": {"engine": "the user's own", "software": source},
+            "store": store_described(store),
+        },
     )
     write_tsv(out, VOLUMES_COLUMNS, rows)
     return read

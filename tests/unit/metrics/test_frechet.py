@@ -13,7 +13,7 @@ from genmorph.metrics.frechet import (
     slice_positions,
     slices,
 )
-from genmorph.metrics.half_samples import groups_of_people, half_sample_spread
+from genmorph.metrics.half_samples import groups_of_people, half_samples
 from genmorph.metrics.kid import kernel_distance
 
 
@@ -167,8 +167,9 @@ def test_distance_of_each_slice_averaged_per_axis():
     assert found.settings["slices_voxels"]["coronal"] == [1, 3]
     assert found.spread == {}
     assert found.notes == (
-        "No half-sample SD of the Fréchet and kernel distance (generated 9 people or unnamed "
-        "volumes; reference 6 people or unnamed volumes; at least 20 are needed).",
+        "No half-sample SD, nor half-n value, of the Fréchet and kernel distance (generated 9 "
+        "people or unnamed volumes; "
+        "reference 6 people or unnamed volumes; at least 20 are needed).",
     )
 
 
@@ -209,7 +210,7 @@ def visits(n, seed, scans=2):
 def test_the_spread_is_over_half_samples_of_people():
     real, made = visits(20, 1), volumes(22, 2, "sample-")
     found = slice_frechet(made, real, extractor=Moments(), half_sample_repeats=4, **SETTING)
-    assert set(found.spread) == set(found.values)
+    assert set(found.spread) == {name for name in found.values if not name.startswith("half_n_")}
     assert all(spread > 0 for spread in found.spread.values())
     assert found.settings["spread_over"] == "half-samples of people without replacement"
     assert found.notes == ()
@@ -218,7 +219,7 @@ def test_the_spread_is_over_half_samples_of_people():
         return Moments()(np.stack([volume[:, voxel] for _, volume in side]))
 
     pairs = [(coronal(made, voxel), coronal(real, voxel)) for voxel in (1, 3)]
-    expected = half_sample_spread(
+    expected = half_samples(
         lambda rows_a, rows_b: {
             "mean": np.mean([frechet_distance(a[rows_a], b[rows_b]) for a, b in pairs])
         },
@@ -227,7 +228,13 @@ def test_the_spread_is_over_half_samples_of_people():
         repeats=4,
         seed=0,
     )
-    assert found.spread["coronal"] == pytest.approx(expected["mean"])
+    assert found.spread["coronal"] == pytest.approx(expected.spread["mean"])
+    assert found.values["half_n_coronal"] == pytest.approx(expected.mean["mean"])
+    assert sorted(name for name in found.values if name.startswith("half_n_")) == sorted(
+        f"half_n_{kind}{axis}"
+        for kind in ("", "kid_")
+        for axis in ("axial", "coronal", "sagittal", "all_axes")
+    )
 
 
 def test_the_value_is_that_of_all_rows():
@@ -236,8 +243,42 @@ def test_the_value_is_that_of_all_rows():
         slice_frechet(made, real, extractor=Moments(), half_sample_repeats=repeats, **SETTING)
         for repeats in (2, 6)
     )
-    assert few.values == many.values
+    every = [name for name in few.values if not name.startswith("half_n_")]
+    assert [few.values[name] for name in every] == [many.values[name] for name in every]
+    assert few.values["half_n_axial"] != many.values["half_n_axial"]
     assert few.spread != many.spread
+
+
+def test_half_of_n_shows_the_bias_of_the_distance_and_none_of_the_kernel_distance():
+    """Equal distributions: what the distance has left falls with n."""
+    found = slice_frechet(
+        volumes(80, 1, "sample-"), volumes(80, 2, "sub-"), extractor=Moments(), **SETTING
+    )
+    for axis in ("axial", "coronal", "sagittal"):
+        assert found.values[f"half_n_{axis}"] > 1.2 * found.values[axis]
+        spread = found.spread[f"kid_{axis}"]
+        assert abs(found.values[f"half_n_kid_{axis}"] - found.values[f"kid_{axis}"]) < spread
+
+
+def test_the_middle_slice_is_that_of_each_axis():
+    real, made = volumes(6, 1, "sub-", (5, 8, 6)), volumes(9, 2, "sample-", (5, 8, 6))
+    found = slice_frechet(made, real, extractor=Moments(), positions="middle")
+    assert found.settings["positions"] == "middle"
+    assert found.settings["reference_grid"] is None
+    assert found.settings["slices_voxels"] == {"sagittal": [2], "coronal": [4], "axial": [3]}
+
+    def features(side):
+        return Moments()(np.stack([volume[:, 4] for _, volume in side]))
+
+    assert found.values["coronal_middle"] == pytest.approx(
+        frechet_distance(features(made), features(real))
+    )
+    assert found.values["coronal"] == found.values["coronal_middle"]
+    made[2][1][2] = 0
+    with pytest.raises(MeasurementError, match=r"sagittal slice at voxel 2 \(the middle\)"):
+        slice_frechet(made, real, extractor=Moments(), positions="middle")
+    with pytest.raises(MeasurementError, match="slice positions 'centre'"):
+        slice_frechet(made, real, extractor=Moments(), positions="centre")
 
 
 def test_a_repeated_image_has_a_spread_of_the_other_side_only():

@@ -9,7 +9,8 @@ from genmorph.errors import MeasurementError
 from genmorph.metrics.frechet import frechet_distance
 from genmorph.metrics.half_samples import (
     groups_of_people,
-    half_sample_spread,
+    half_samples,
+    mean_of_each_person,
     too_few_people,
 )
 from genmorph.metrics.kid import kernel_distance
@@ -28,7 +29,7 @@ def draws(groups_a, groups_b, **options):
         seen.append((a.tolist(), b.tolist()))
         return {"n": float(len(a))}
 
-    half_sample_spread(statistic, groups_a, groups_b, **options)
+    half_samples(statistic, groups_a, groups_b, **options)
     return seen
 
 
@@ -70,9 +71,9 @@ def test_the_spread_of_a_mean_is_its_standard_error(scans):
         return {"difference": a[rows_a].mean() - b[rows_b].mean()}
 
     repeats = 1500
-    found = half_sample_spread(
+    found = half_samples(
         difference, people(40, scans), people(60, scans), repeats=repeats, seed=0
-    )
+    ).spread
     expected = np.sqrt(first.var(ddof=1) / 40 + second.var(ddof=1) / 60)
     # an SD over r draws has a relative standard error of 1 / √(2 r)
     assert found["difference"] == pytest.approx(expected, rel=4 / np.sqrt(2 * repeats))
@@ -99,13 +100,13 @@ def test_the_spread_of_a_distance_against_new_people(distance, shift, ratio, wit
     for seed in range(15):
         first, second = sides()
         spreads.append(
-            half_sample_spread(
+            half_samples(
                 lambda a, b, first=first, second=second: {"it": distance(first[a], second[b])},
                 people(80),
                 people(80),
                 repeats=20,
                 seed=seed,
-            )["it"]
+            ).spread["it"]
         )
     assert np.mean(spreads) / anew == pytest.approx(ratio, abs=within)
 
@@ -116,7 +117,7 @@ def test_every_value_sees_the_same_draw():
     def statistic(a, b):
         return {"once": values[a].mean(), "thrice": 3 * values[a].mean()}
 
-    found = half_sample_spread(statistic, people(20), people(20), repeats=5, seed=0)
+    found = half_samples(statistic, people(20), people(20), repeats=5, seed=0).spread
     assert found["thrice"] == pytest.approx(3 * found["once"])
     assert found["once"] > 0
 
@@ -141,3 +142,25 @@ def test_fewer_than_twenty_people_have_no_spread_but_a_reason(n, m, named):
 def test_one_draw_has_no_spread():
     with pytest.raises(MeasurementError, match="half_sample_repeats"):
         draws(people(20), people(20), repeats=1, seed=0)
+
+
+def test_a_mean_of_each_person_is_the_mean_of_its_group():
+    ids = ["sub-02_ses-1", "sample-0", "sub-01", "sub-02_ses-2", "sample-1", "sub-02_ses-3"]
+    values = np.array([1.0, 7.0, 5.0, 2.0, 8.0, 6.0])
+    expected = [values[rows].mean() for rows in groups_of_people(ids)]
+    assert mean_of_each_person(ids, values).tolist() == pytest.approx(expected)
+    assert not len(mean_of_each_person([], np.array([])))
+
+
+def test_the_mean_is_over_the_draws():
+    values = np.random.default_rng(0).normal(size=24)
+    seen = []
+
+    def statistic(a, b):
+        seen.append(values[a].sum() - values[b].sum())
+        return {"it": seen[-1]}
+
+    found = half_samples(statistic, people(24), people(20), repeats=7, seed=3)
+    assert len(set(seen)) == 7
+    assert found.mean["it"] == pytest.approx(np.mean(seen))
+    assert found.spread["it"] == pytest.approx(np.std(seen, ddof=1))

@@ -112,6 +112,16 @@ def test_known_differences(scan):
     assert found["ssim_brain"] < found["ssim"] < 1
 
 
+@pytest.mark.parametrize("data_range", [1.0, 1.5])
+def test_psnr_equals_scikit_image(scan, data_range):
+    from skimage.metrics import peak_signal_noise_ratio
+
+    noisy = scan + 0.1 * np.random.default_rng(3).normal(size=scan.shape)
+    found = compare(scan, noisy, data_range=data_range)
+    expected = peak_signal_noise_ratio(scan.astype(float), noisy, data_range=data_range)
+    assert found["psnr"] == pytest.approx(expected, rel=1e-9)
+
+
 def test_range_of_the_paper_is_implied_by_its_table():
     """L2 0.047 and PSNR 16.81 (M3AE), 0.045 and 16.99 (βVAE), 0.137 and 12.21 (αWGAN)."""
     from genmorph.metrics.reconstruction import PAPER_DATA_RANGE, psnr

@@ -133,36 +133,51 @@ def test_an_atlas_that_is_none_is_refused(tmp_path, values, labels, message):
 # -- segmentations of others -----------------------------------------------------------------------
 
 
+@pytest.fixture
+def known(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    volumes = [(name, np.ones((5, 5, 5), np.float32)) for name in ("sub-1", "one", "two")]
+    description = Description(np.eye(4).tolist(), "made", "", {"cohort": "made"})
+    write_store(folder, volumes, shape=(5, 5, 5), dtype="uint8", description=description)
+    return Store(folder)
+
+
 def save(path, data):
     nib.save(nib.Nifti1Image(np.float32(data), np.diag([2.0, 2.0, 2.0, 1.0])), path)
 
 
-def test_probability_maps_of_others_become_volumes(tmp_path):
+def test_probability_maps_of_others_become_volumes(tmp_path, known):
     for name, share in (("GM", 0.5), ("WM", 0.25)):
         save(tmp_path / f"sub-1_label-{name}_probseg.nii.gz", np.full((5, 5, 5), share))
-    read = import_folder(tmp_path, None, "GIF 3.0", tmp_path / "volumes.tsv")
+    read = import_folder(tmp_path, None, "GIF 3.0", known, tmp_path / "volumes.tsv")
     (row,) = read_tsv(tmp_path / "volumes.tsv", VOLUMES_COLUMNS)
     assert (float(row["GM"]), float(row["WM"])) == (0.5, 0.25)
     assert not row["CSF"] and len(read) == 2
     assert "GIF 3.0" in (tmp_path / "anatomy.json").read_text()
 
 
-def test_label_maps_of_others_become_volumes_by_their_table(tmp_path):
+def test_label_maps_of_others_become_volumes_by_their_table(tmp_path, known):
     labels = np.zeros((5, 5, 5))
     labels[0], labels[1] = 10, 20
     save(tmp_path / "sub-1_dseg.nii.gz", labels)
     table = tmp_path / "labels.tsv"
     table.write_text("index\ttissue\n10\tGM\n20\tDGM\n0\tnone\n")
-    import_folder(tmp_path, table, "FreeSurfer", tmp_path / "out" / "volumes.tsv")
+    import_folder(tmp_path, table, "FreeSurfer", known, tmp_path / "out" / "volumes.tsv")
     (row,) = read_tsv(tmp_path / "out" / "volumes.tsv", VOLUMES_COLUMNS)
     assert (float(row["GM"]), float(row["DGM"])) == (0.2, 0.2)
     with pytest.raises(ScanError, match="without a table"):
-        import_folder(tmp_path, None, "FreeSurfer", tmp_path / "volumes.tsv")
+        import_folder(tmp_path, None, "FreeSurfer", known, tmp_path / "volumes.tsv")
 
 
-def test_a_folder_with_a_missing_tissue_names_the_scan(tmp_path):
+def test_a_folder_with_a_missing_tissue_names_the_scan(tmp_path, known):
     save(tmp_path / "c1one.nii", np.ones((4, 4, 4)))
     save(tmp_path / "c2one.nii", np.ones((4, 4, 4)))
     save(tmp_path / "c1two.nii", np.ones((4, 4, 4)))
     with pytest.raises(ScanError, match="two has no map of WM"):
-        import_folder(tmp_path, None, "SPM12", tmp_path / "volumes.tsv")
+        import_folder(tmp_path, None, "SPM12", known, tmp_path / "volumes.tsv")
+
+
+def test_a_segmentation_of_an_unknown_volume_is_refused(tmp_path, known):
+    save(tmp_path / "c1stranger.nii", np.ones((4, 4, 4)))
+    with pytest.raises(ScanError, match="stranger: no such volume"):
+        import_folder(tmp_path, None, "SPM12", known, tmp_path / "volumes.tsv")

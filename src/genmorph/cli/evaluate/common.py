@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,18 +48,18 @@ NO_PARAMETERS = "{}"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two stores, and what to do with them.
+    """Two stores, or the tissues of two stores, and what to do with them.
 
     Attributes
     ----------
-    made, real : Store
+    made, real : Store or TissueFolder
     options : MeasureOptions
     split_ids : callable
         Ids of a split's scans in the real store; without a manifest all of them.
     """
 
-    made: Store
-    real: Store
+    made: Any
+    real: Any
     options: MeasureOptions
     split_ids: Callable[[str], list[str]]
 
@@ -82,7 +82,7 @@ def comparing(
     participants: Path | None,
     out: Path,
     parameters: str,
-    beside: Sequence[Path] = (),
+    outputs: Iterable[Path] = (),
 ) -> Iterator[tuple[Comparison, Record]]:
     """Open both stores under a lock on `out`, and record the command when the body has ended.
 
@@ -104,12 +104,13 @@ def comparing(
 
     limit_threads(values.get("numerical_threads", 1))
     from genmorph.files import locked
+    from genmorph.metrics.options import MEASURES
     from genmorph.provenance.record import recording
-    from genmorph.store import Store
 
     if (manifest is None) != (participants is None):
         raise CohortError("--manifest and --participants go together", "give both, or neither")
-    made, real = Store(generated.parent), Store(reference.parent)
+    made, described = opened(generated, MEASURES[kind].of_tissues)
+    real, real_described = opened(reference, MEASURES[kind].of_tissues)
 
     def split_ids(split: str) -> list[str]:
         if manifest is None or participants is None:
@@ -119,14 +120,33 @@ def comparing(
         return scan_ids(real, manifest, participants, split, values.get("population"))
 
     tables = [file for file in (manifest, participants) if file is not None]
-    inputs = [generated, generated.with_name("store.json"), reference, *tables]
+    inputs = [generated, described, reference, real_described, *tables]
     with (
         locked(out),
         recording(
-            f"evaluate.{kind}", out=out, parameters=values, inputs=inputs, outputs=beside
+            f"evaluate.{kind}", out=out, parameters=values, inputs=inputs, outputs=outputs
         ) as record,
     ):
         yield Comparison(made, real, options, split_ids), record
+
+
+def opened(path: Path, of_tissues: bool) -> tuple[Any, Path]:
+    """A side of a comparison, and the file that describes it.
+
+    Parameters
+    ----------
+    path : Path
+        index.tsv of a store, or volumes.tsv of its tissues.
+    of_tissues : bool
+        Which of the two the measure looks at.
+    """
+    if of_tissues:
+        from genmorph.cli.evaluate.tissue_folder import TissueFolder
+
+        return TissueFolder(path), path.with_name("anatomy.json")
+    from genmorph.store import Store
+
+    return Store(path.parent), path.with_name("store.json")
 
 
 def write(out: Path, content: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from genmorph.preprocessing.raw import Image, read_scan
 from genmorph.preprocessing.scan import preprocess_image
 from genmorph.preprocessing.steps import Recipe
 from genmorph.processes import WorkerDied, work_through
+
+if TYPE_CHECKING:
+    from genmorph.metrics.measurement import Measurement
+    from genmorph.metrics.vbm_statistics import TMap
 
 PEOPLE = 24
 VOXEL_MM = 2.0
@@ -54,6 +58,8 @@ BIAS_PERCENT = {"GM": (-25.0, 25.0), "WM": (-25.0, 25.0), "CSF": (-40.0, 40.0)}
 LEAST_CORRELATION = {"GM": 0.8, "WM": 0.8, "CSF": 0.5}
 MASS_TOLERANCE = 0.005
 PERMUTATIONS = 500
+# beside the result, for whoever wants to look
+MAPS = ("chain_null_t.nii.gz", "chain_null_t.png", "chain_null_t.svg")
 LEAST_P = 0.01
 
 
@@ -74,16 +80,8 @@ class Segmented(NamedTuple):
     mass_error: float
 
 
-def run(seed: int, workers: int) -> tuple[Result, np.ndarray, np.ndarray]:
-    """Carry out the chain on 24 people.
-
-    Returns
-    -------
-    Result
-    t : ndarray
-        t-map `[x, y, z]` of one half of the people against the other.
-    affine : ndarray
-        Of its grid.
+def run(seed: int, workers: int, folder: Path) -> Result:
+    """Carry out the chain on 24 people; the t-map of one half against the other goes to `folder`.
 
     Raises
     ------
@@ -108,8 +106,9 @@ def run(seed: int, workers: int) -> tuple[Result, np.ndarray, np.ndarray]:
     affine = template_grid(REGISTRATION_MM)[1]
     rows = [*volume_rows(found, truth), mass_row(found)]
     maps = {f"sub-{number:02d}": one.smoothed for number, one in enumerate(found)}
-    null, t = null_rows(maps, affine, seed)
-    return Result(tuple([*rows, *null])), t, affine
+    t_map, measurement = half_against_half(maps, affine, seed)
+    draw(t_map, measurement, affine, folder)
+    return Result((*rows, null_row(measurement, len(found))))
 
 
 def carry_through(paths: Sequence[Path], workers: int) -> list[Segmented]:
@@ -186,10 +185,16 @@ def mass_row(found: Sequence[Segmented]) -> Row:
     )
 
 
-def null_rows(
+def half_against_half(
     maps: Mapping[str, np.ndarray], affine: np.ndarray, seed: int
-) -> tuple[list[Row], np.ndarray]:
-    """One half of the people against the other: nothing should be found."""
+) -> tuple[TMap, Measurement]:
+    """Every second person against the others: there is nothing to find.
+
+    Raises
+    ------
+    ControlError
+        When the test is not defined.
+    """
     from genmorph.metrics.vbm import measure_vbm
 
     ids = list(maps)
@@ -199,12 +204,27 @@ def null_rows(
     )
     if t_map is None:
         raise ControlError(f"chain: no t-map: {'; '.join(found.notes)}")
-    row = Row(
+    return t_map, found
+
+
+def null_row(measurement: Measurement, people: int) -> Row:
+    """How unlikely the greatest |t| between two halves of one cohort is."""
+    return Row(
         "no difference, whole chain: family-wise p of the greatest |t|",
         f"VBM, Welch, {PERMUTATIONS} permutations",
-        f"{len(halves[0])} against {len(halves[1])} heads",
-        found.values["peak_p_corrected"],
+        f"{people // 2} against {people - people // 2} heads",
+        measurement.values["peak_p_corrected"],
         LEAST_P,
         1.0,
     )
-    return [row], t_map.t
+
+
+def draw(t_map: TMap, measurement: Measurement, affine: np.ndarray, folder: Path) -> None:
+    """Write the t-map and its picture."""
+    from genmorph.publish import vbm_maps
+    from genmorph.publish.figures import save_figure
+
+    image, picture, _ = (folder / name for name in MAPS)
+    vbm_maps.save_image(vbm_maps.t_image(t_map, affine), image)
+    figure = vbm_maps.slices(t_map, affine, footer=vbm_maps.describe(measurement))
+    save_figure(figure, picture.with_suffix(""))

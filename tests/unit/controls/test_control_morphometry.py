@@ -9,7 +9,7 @@ import pytest
 
 from genmorph.cohorts.simulate.tissue import scatter
 from genmorph.cohorts.simulate.truth_maps import TrueMaps
-from genmorph.controls import effects, morphometry
+from genmorph.controls.groups import effects, morphometry
 from genmorph.controls.morphometry import (
     STATISTICS,
     dose_response,

@@ -382,7 +382,7 @@ class Plan:
         return {"gpu": compute.devices, **model}
 
     def measure_names(self, kind: str | None = None) -> str:
-        """Pattern of the names of all measures of a kind, or of those without a rule of their own."""
+        """Pattern of the names of measures of a kind, or of those without a rule of their own."""
         names = {
             name
             for study, room in self.studies.items()
@@ -470,7 +470,7 @@ class Plan:
         return str(expand_variables(labels.path, f"cohorts.{cohort}.labels.path"))
 
     def manual_labels(self, study: str, measure: str) -> str:
-        """Arguments of `genmorph evaluate atlas_score` for labels that people or FreeSurfer made."""
+        """Arguments of the atlas score for labels that people or FreeSurfer made."""
         room = self.study(study)
         if room.measures[measure]["real_labels"] != "manual":
             return ""

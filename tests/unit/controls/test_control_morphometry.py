@@ -1,4 +1,4 @@
-"""Morphometry on true maps: a known loss, and none."""
+"""Morphometry on true maps: a known loss and none, and the rows made of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from genmorph.cohorts.simulate.tissue import scatter
 from genmorph.cohorts.simulate.truth_maps import TrueMaps
-from genmorph.controls import morphometry
+from genmorph.controls.groups import effects, morphometry
 from genmorph.controls.morphometry import (
     STATISTICS,
     dose_response,
@@ -17,7 +17,8 @@ from genmorph.controls.morphometry import (
     parametric_null,
     smoothed_people,
 )
-from genmorph.errors import MeasurementError
+from genmorph.errors import ControlError, MeasurementError
+from genmorph.metrics.measurement import Measurement
 
 QUICK = replace(STATISTICS, permutations=40)
 
@@ -180,3 +181,74 @@ def test_null_cohorts_are_made_of_people_who_do_not_differ():
 def test_what_cannot_be_tested_is_refused(pool, make, named):
     with pytest.raises(MeasurementError, match=named):
         make(*pool)
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def test_rows_hold_the_largest_dose_and_none_and_print_the_others():
+    doses = (0.0, 0.1, 0.2)
+    values = {}
+    for dose, detected in zip(doses, (0, 2, 5), strict=True):
+        name = morphometry.dose_name(dose)
+        values |= {f"{name}.detected": detected, f"{name}.peak_inside": detected}
+        values |= {f"{name}.overlap": 0.7, f"{name}.peak_absolute_t": 4 + 20 * dose}
+    found = Measurement(
+        "vbm_dose_response",
+        values=values,
+        n={"trials": 5, "people_with_loss": 20, "people_without_loss": 20},
+        settings={"doses": list(doses)},
+    )
+    rows = effects.dose_rows(found)
+    assert [row.verdict for row in rows] == ["yes", *["printed"] * 4, "yes", "yes"]
+    values["dose-20.peak_inside"], values["dose-00.detected"] = 4, 2
+    rows = effects.dose_rows(replace(found, values=values))
+    assert [row.verdict for row in rows] == ["no", *["printed"] * 4, "no", "yes"]
+    curve = effects.dose_curve(found)
+    assert curve.x == (0.0, 10.0, 20.0) and curve.y == (4.0, 6.0, 8.0) and curve.spread == ()
+
+
+@pytest.mark.parametrize(
+    ("rejections", "verdict"), [(11, "no"), (12, "yes"), (29, "yes"), (30, "no")]
+)
+def test_null_rows_hold_the_binomial_interval(rejections, verdict):
+    found = Measurement(
+        "vbm_familywise_null",
+        values={"rejections": rejections, "low_variance_rejections": 3},
+        n={"cohorts": 400, "people_a_group": 12},
+        settings={},
+    )
+    assert [row.verdict for row in effects.null_rows(found)] == [verdict, "yes"]
+
+
+@pytest.mark.parametrize(
+    ("share", "corrected", "verdicts"),
+    [
+        (0.001, 0.0008, ["yes", "yes"]),
+        (0.002, 0.0008, ["no", "yes"]),
+        (0.001, 0.0012, ["yes", "no"]),
+    ],
+)
+def test_split_rows_hold_the_share_and_its_order(share, corrected, verdicts):
+    measured = [
+        Measurement(
+            "vbm_parametric_null",
+            values={"share": value},
+            n={"people": 48, "splits": 1000, "voxels": 9},
+            settings={},
+        )
+        for value in (share, corrected)
+    ]
+    assert [row.verdict for row in effects.split_rows(*measured)] == verdicts
+
+
+def _square_or_die(number):
+    if number == 3:
+        raise ValueError(number)
+    return number**2
+
+
+def test_tasks_side_by_side_come_back_in_order_and_a_failure_is_named():
+    assert list(effects._side_by_side(_square_or_die, [2, 1, 4], 2)) == [4, 1, 16]
+    with pytest.raises(ControlError, match="task 3"):
+        effects._side_by_side(_square_or_die, [3], 1)

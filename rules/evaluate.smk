@@ -79,7 +79,7 @@ rule measure_run:
             "measure_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
         )
     wildcard_constraints:
-        measure=plan.measure_names(with_map=False),
+        measure=plan.measure_names(),
     conda:
         "../envs/genmorph.yaml"
     threads: plan.config.compute.threads
@@ -117,7 +117,7 @@ rule map_run:
             "map_run", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
         )
     wildcard_constraints:
-        measure=plan.measure_names(with_map=True),
+        measure=plan.measure_names("vbm"),
     conda:
         "../envs/genmorph.yaml"
     threads: plan.config.compute.threads
@@ -132,6 +132,114 @@ rule map_run:
         " --manifest {input.manifest} --participants {input.participants}"
         " --t-map {output.t_map} --figure {output.figure}"
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
+
+
+rule measure_memorisation:
+    """Whether a run's samples are nearer to the people it was trained on than to others."""
+    input:
+        generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.measure),
+        manifest=lambda w: plan.cohort_file("manifest", w.study),
+        participants=lambda w: plan.cohort_file("participants", w.study),
+        weights=lambda w: plan.measure_weights(w.study, w.measure),
+    output:
+        measurement=paths.measurement,
+        figure=paths.nearest_figure,
+    log:
+        paths.log(
+            "measure_memorisation",
+            "{study}-{model}-{cohort}-{population}-{seed}-{measure}",
+        ),
+    benchmark:
+        paths.benchmark(
+            "measure_memorisation",
+            "{study}-{model}-{cohort}-{population}-{seed}-{measure}",
+        )
+    wildcard_constraints:
+        measure=plan.measure_names("memorisation"),
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.compute.threads
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 240 * attempt,
+    params:
+        weights=lambda w, input: (
+            f"--feature-weights {input.weights}" if input.weights else ""
+        ),
+        parameters=lambda w: plan.json("evaluate", w.study, w.measure),
+        code=plan.code("evaluate.memorisation"),
+    shell:
+        "genmorph evaluate memorisation --generated {input.generated}"
+        " --reference {input.reference} --manifest {input.manifest}"
+        " --participants {input.participants} {params.weights} --figure {output.figure}"
+        " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
+
+
+rule train_segmenter:
+    """Train the networks of the realistic atlas score, cross-fitted by person."""
+    input:
+        index=paths.index,
+        labels=lambda w: plan.label_folder(w.cohort),
+    output:
+        segmenters=paths.segmenters,
+    log:
+        paths.log("train_segmenter", "{cohort}-{recipe}"),
+    benchmark:
+        paths.benchmark("train_segmenter", "{cohort}-{recipe}")
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.compute.training_threads
+    resources:
+        **plan.gpu_resources,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 1440 * attempt,
+    params:
+        grouping=lambda w: plan.parameters("segmenter", w.cohort)["grouping"],
+        device=plan.config.compute.device,
+        code=plan.code("segmenter"),
+    shell:
+        "genmorph segmenter --index {input.index} --labels {input.labels}"
+        " --grouping {params.grouping} --device {params.device} --out {output.segmenters}"
+        " > {log} 2>&1"
+
+
+rule score_atlas:
+    """Realistic atlas score of a run: labels of its samples carried to real people."""
+    input:
+        generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.measure),
+        manifest=lambda w: plan.cohort_file("manifest", w.study),
+        participants=lambda w: plan.cohort_file("participants", w.study),
+        segmenters=lambda w: plan.segmenters(w.study),
+    output:
+        measurement=paths.measurement,
+    log:
+        paths.log(
+            "score_atlas", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
+        ),
+    benchmark:
+        paths.benchmark(
+            "score_atlas", "{study}-{model}-{cohort}-{population}-{seed}-{measure}"
+        )
+    wildcard_constraints:
+        measure=plan.measure_names("atlas_score"),
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.preprocessing.workers
+    resources:
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 600 * attempt,
+    params:
+        labels=lambda w: plan.manual_labels(w.study, w.measure),
+        parameters=lambda w: plan.json("evaluate", w.study, w.measure),
+        code=plan.code("evaluate.atlas_score"),
+    shell:
+        "genmorph evaluate atlas_score --generated {input.generated}"
+        " --reference {input.reference} --manifest {input.manifest}"
+        " --participants {input.participants} --segmenters {input.segmenters} {params.labels}"
+        " --workers {threads} --parameters {params.parameters:q} --out {output.measurement}"
+        " > {log} 2>&1"
 
 
 rule run_controls:

@@ -57,6 +57,15 @@ class Splits(Options):
         return self
 
 
+class Labels(Options):
+    """Label maps of a cohort's preprocessed scans, for the realistic atlas score."""
+
+    path: str = Field(description="folder; ${NAME} takes an environment variable")
+    grouping: Literal["freesurfer_aseg", "neuromorphometrics"] = Field(
+        "freesurfer_aseg", description="whose numbers they have"
+    )
+
+
 class Cohort(Options):
     """A named set of scans, read through one layout."""
 
@@ -75,6 +84,9 @@ class Cohort(Options):
     )
     simulate: Simulation | None = Field(None, description="make the cohort instead of reading one")
     splits: Splits = Field(Splits())
+    labels: Labels | None = Field(
+        None, description="label maps of the preprocessed scans, e.g. FreeSurfer's"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Cohort:

@@ -64,6 +64,7 @@ PATTERNS = {
     "store_description": _STORE + "/store.json",
     "status": _STORE + "/status.tsv",
     "mosaics": _STORE + "/mosaics",
+    "segmenters": _STORE + "/segmenter/segmenters.json",
     "quality_page": _STORE + "/quality.html",
     "quality_table": _STORE + "/quality.tsv",
     # runs

@@ -24,6 +24,7 @@ from genmorph.controls.groups import GROUPS, module_of_group
 from genmorph.errors import BusyError, ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
 from genmorph.metrics.options import MEASURES
+from genmorph.metrics.tissue_volumes import TISSUES as TISSUES_TESTED
 from genmorph.models import module_of
 from genmorph.paths import Paths
 from genmorph.preprocessing.anatomy import AnatomyOptions
@@ -263,6 +264,8 @@ class Plan:
         options = room.measures[measure]
         if "extractor" in options:
             options = {**options, "extractor": self.config.features.extractor}
+        if options.get("comparisons", 0) is None:  # as many as the study's table has tests
+            options = {**options, "comparisons": len(TISSUES_TESTED) * len(room.models)}
         return {
             "study": study,
             "measure": measure,
@@ -311,6 +314,10 @@ class Plan:
 
     def _checks(self) -> dict[str, Any]:
         return {"studies": rooms_with("checks")}
+
+    def _segmenter(self, cohort: str) -> dict[str, Any]:
+        self.label_folder(cohort)
+        return {"grouping": self.config.cohorts[cohort].labels.grouping}
 
     def _controls(self, *group: str) -> dict[str, Any]:
         return {"group": group[0], "seed": CONTROLS_SEED} if group else {}
@@ -374,13 +381,14 @@ class Plan:
         model = {"gpu_model": compute.gpu_model} if compute.gpu_model else {}
         return {"gpu": compute.devices, **model}
 
-    def measure_names(self, *, with_map: bool) -> str:
-        """Pattern of the names of all measures that write a map, or of those that do not."""
+    def measure_names(self, kind: str | None = None) -> str:
+        """Pattern of the names of all measures of a kind, or of those without a rule of their own."""
         names = {
             name
             for study, room in self.studies.items()
             for name in room.measures
-            if MEASURES[self.measure_kind(study, name)].with_map is with_map
+            if self.measure_kind(study, name) == kind
+            or (kind is None and not MEASURES[self.measure_kind(study, name)].own_rule)
         }
         return "|".join(sorted(map(re.escape, names))) or NO_NAME
 
@@ -439,6 +447,35 @@ class Plan:
                 split=room.measures[measure]["split"],
             )
         )
+
+    def segmenters(self, study: str) -> str:
+        """The networks of the realistic atlas score, trained on the study's cohort."""
+        room = self.study(study)
+        return str(self.paths.fill("segmenters", cohort=room.cohort, recipe=room.spec.recipe_name))
+
+    def label_folder(self, cohort: str) -> str:
+        """The user's label maps of a cohort.
+
+        Raises
+        ------
+        ConfigError
+            When none are configured.
+        """
+        labels = self.config.cohorts[cohort].labels
+        if labels is None:
+            raise ConfigError(
+                f"cohort {cohort}: the realistic atlas score needs labelled scans",
+                f"set cohorts.{cohort}.labels: {{path: ..., grouping: freesurfer_aseg}}",
+            )
+        return str(expand_variables(labels.path, f"cohorts.{cohort}.labels.path"))
+
+    def manual_labels(self, study: str, measure: str) -> str:
+        """Arguments of `genmorph evaluate atlas_score` for labels that people or FreeSurfer made."""
+        room = self.study(study)
+        if room.measures[measure]["real_labels"] != "manual":
+            return ""
+        grouping = self._segmenter(room.cohort)["grouping"]
+        return f"--labels {shlex.quote(self.label_folder(room.cohort))} --grouping {grouping}"
 
     def _of_tissues(self, study: str, measure: str) -> bool:
         return MEASURES[self.measure_kind(study, measure)].of_tissues

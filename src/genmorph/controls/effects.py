@@ -1,162 +1,148 @@
-"""Known deformations of labels and volumes: smooth random ones of a given size, and affine ones.
+"""Voxel-based morphometry on true maps: a known loss is found where it is, and nothing where not.
 
-Arrays stand on grids of cubic voxels; displacements are in mm along the array's axes, and say where
-each voxel of the result is taken from.
+The maps are what perfect segmentation and registration would give; the tests are the measure's own.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-from genmorph.cohorts.simulate.scanner import rotation_matrix
-from genmorph.cohorts.simulate.truth_maps import along_axes
-from genmorph.cohorts.simulate.warp import minimum_jacobian, smooth_noise
-from genmorph.errors import MeasurementError
+from genmorph.controls.morphometry import (
+    DOSES,
+    STATISTICS,
+    dose_name,
+    dose_response,
+    familywise_null,
+    parametric_null,
+    smoothed_people,
+)
+from genmorph.controls.rows import Curve, Result, Row
+from genmorph.errors import ControlError
+from genmorph.metrics.measurement import Measurement
+from genmorph.metrics.vbm import analysis_mask
+from genmorph.metrics.vbm_statistics import LOW_VARIANCE_FRACTION
+from genmorph.processes import WorkerDied, work_through
 from genmorph.seeds import derive_seed
 
-CORRELATION_MM = 50.0  # smooth enough that a brain moved by 8 mm rms does not fold
-ROTATION_DEGREES, SCALE, SHEAR, TRANSLATION_MM = 10.0, 0.1, 0.05, 5.0
+TRIALS, PEOPLE_A_GROUP = 5, 20
+LARGEST_DOSE = max(DOSES)
+LEAST_OVERLAP = 0.5
+POOL, SPLITS, P = 48, 1000, 0.001
+COHORTS, PEOPLE_A_NULL_GROUP = 400, 12
+# 95 % of binomial counts of 5 trials and of 400 cohorts at a rate of 0.05
+FALSE_TRIALS, FALSE_COHORTS = (0, 1), (12, 29)
+SHARES = (0.0005, 0.0015)
+TEST = f"VBM, Welch, {STATISTICS.permutations} permutations"
 
 
-def random_displacement(
-    mask: np.ndarray,
-    voxel_mm: float,
-    rms_mm: float,
-    seed: int,
-    *,
-    correlation_mm: float = CORRELATION_MM,
-) -> np.ndarray:
-    """A smooth random displacement `[3, x, y, z]` (mm) that no affine transform explains.
+def run(seed: int, workers: int, folder: Path) -> Result:
+    """Carry out the controls of morphometry on true maps; nothing is written to `folder`."""
 
-    A Gaussian random field for each axis, less its least-squares affine part over the mask, scaled
-    to the wanted size. One seed gives one shape of displacement at all sizes.
+    def apply(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        return _side_by_side(function, list(tasks), workers)
 
-    Parameters
-    ----------
-    mask : ndarray `[x, y, z]` of bool
-        Voxels over which size and affine part are taken, and within which nothing may fold.
-    rms_mm : float
-        Root of the mean squared length of the displacement over the mask.
-    correlation_mm : float
-        Distance at which the field's correlation has fallen to 1/e.
-
-    Raises
-    ------
-    MeasurementError
-        When the mask has fewer than five voxels, the size is negative, or the deformation folds.
-    """
-    if mask.ndim != 3 or np.count_nonzero(mask) < 5:
-        raise MeasurementError(
-            "random displacement: the mask has fewer than five voxels", "give a mask of a volume"
+    doses = dose_response(trials=TRIALS, n=PEOPLE_A_GROUP, seed=seed, apply=apply)
+    people = smoothed_people(0.0, POOL, derive_seed(seed, "controls", "pool"))
+    mask = analysis_mask([{str(number): volume for number, volume in enumerate(people.maps)}])
+    splits = [
+        parametric_null(
+            people.maps, mask, splits=SPLITS, p=P, seed=seed, low_variance_fraction=fraction
         )
-    if not 0.0 <= rms_mm < np.inf:
-        raise MeasurementError(
-            f"random displacement: a size of {rms_mm} mm", "give a size of 0 mm or more"
+        for fraction in (None, LOW_VARIANCE_FRACTION)
+    ]
+    null = familywise_null(cohorts=COHORTS, n=PEOPLE_A_NULL_GROUP, seed=seed, apply=apply)
+    rows = (*dose_rows(doses), *split_rows(*splits), *null_rows(null))
+    return Result(rows, {"VBM: a known medial temporal loss": dose_curve(doses)})
+
+
+def dose_rows(found: Measurement) -> list[Row]:
+    """How often each dose is found, and whether the largest is found in its place."""
+    trials = found.n["trials"]
+    n = f"{trials} x {found.n['people_with_loss']} against {found.n['people_without_loss']} people"
+    rows = []
+    for dose in found.settings["doses"]:
+        name = dose_name(dose)
+        low, high = None, None
+        if dose == 0:
+            low, high = FALSE_TRIALS
+        what = f"{100 * dose:g} % medial temporal loss: trials "
+        detected = found.values[f"{name}.detected"]
+        rows.append(Row(f"{what}with any effect", TEST, n, detected, low, high))
+        if dose == 0:
+            continue
+        low, high = (trials, trials) if dose == LARGEST_DOSE else (None, None)
+        inside = found.values[f"{name}.peak_inside"]
+        rows.append(Row(f"{what}with its peak in the region", TEST, n, inside, low, high))
+        rows.append(
+            Row(
+                f"{100 * dose:g} % medial temporal loss: Dice with the smoothed region",
+                TEST,
+                n,
+                found.values[f"{name}.overlap"],
+                LEAST_OVERLAP if dose == LARGEST_DOSE else None,
+                1.0 if dose == LARGEST_DOSE else None,
+            )
         )
-    mask = np.asarray(mask, bool)
-    field = _random_field(mask.shape, voxel_mm, correlation_mm, seed)
-    design = np.stack([np.ones(mask.shape), *np.indices(mask.shape)])
-    coefficients, *_ = np.linalg.lstsq(design[:, mask].T, field[:, mask].T, rcond=None)
-    field -= np.tensordot(coefficients.T, design, axes=1)
-    rms = np.sqrt((field[:, mask] ** 2).sum(axis=0).mean())
-    displacement = (field * (rms_mm / rms)).astype(np.float32)
-    lowest = minimum_jacobian(displacement, voxel_mm, mask)
-    if not lowest > 0.0:
-        raise MeasurementError(
-            f"random displacement of {rms_mm:g} mm rms: it folds (Jacobian {lowest:.2f})",
-            "ask for less, or for a longer correlation_mm",
-        )
-    return displacement
+    return rows
 
 
-def random_affine(
-    seed: int,
-    *,
-    rotation_degrees: float = ROTATION_DEGREES,
-    scale: float = SCALE,
-    shear: float = SHEAR,
-    translation_mm: float = TRANSLATION_MM,
-) -> np.ndarray:
-    """A random affine transform, 4x4, about the origin (mm).
-
-    Each angle, relative change of size, shear and shift is uniform within plus or minus its bound;
-    sizes are exponentials, so that doubling and halving are alike.
-    """
-    rng = np.random.default_rng(derive_seed(seed, "random affine"))
-    rotation = rotation_matrix(tuple(rng.uniform(-1, 1, 3) * rotation_degrees))
-    upper = np.eye(3)
-    upper[np.triu_indices(3, 1)] = rng.uniform(-1, 1, 3) * shear
-    affine = np.eye(4)
-    affine[:3, :3] = rotation @ upper @ np.diag((1.0 + scale) ** rng.uniform(-1, 1, 3))
-    affine[:3, 3] = rng.uniform(-1, 1, 3) * translation_mm
-    return affine
+def split_rows(without: Measurement, corrected: Measurement) -> list[Row]:
+    """Share of voxels with a small p when there is no difference."""
+    what = f"no difference: mean share of voxels at p < {P:g}"
+    n = f"{without.n['splits']} halves of {without.n['people']} people"
+    share = without.values["share"]
+    return [
+        Row(what, "VBM, Welch", n, share, *SHARES),
+        Row(what, "VBM, Welch, low-variance correction", n, corrected.values["share"], 0.0, share),
+    ]
 
 
-def affine_displacement(
-    matrix: np.ndarray, shape: tuple[int, int, int], voxel_mm: float
-) -> np.ndarray:
-    """An affine transform about the grid's middle as a displacement `[3, x, y, z]` (mm)."""
-    middle = np.reshape((np.asarray(shape) - 1) / 2.0, (3, 1, 1, 1))
-    position = (np.indices(shape) - middle) * voxel_mm
-    moved = np.tensordot(matrix[:3, :3], position, axes=1) + np.reshape(matrix[:3, 3], (3, 1, 1, 1))
-    return (moved - position).astype(np.float32)
+def null_rows(found: Measurement) -> list[Row]:
+    """Cohorts without any difference in which something was found."""
+    what = "no difference: cohorts with a voxel at family-wise p <= 0.05"
+    n = f"{found.n['cohorts']} x {found.n['people_a_group']} against {found.n['people_a_group']}"
+    low, high = FALSE_COHORTS
+    return [
+        Row(what, TEST, n, found.values["rejections"], low, high),
+        Row(
+            what,
+            f"{TEST}, low-variance correction",
+            n,
+            found.values["low_variance_rejections"],
+            None,
+            high,
+        ),
+    ]
 
 
-def deform_labels(labels: np.ndarray, displacement: np.ndarray, voxel_mm: float) -> np.ndarray:
-    """Labels `[x, y, z]` under a displacement (mm): the nearest label, zero from beyond the grid.
-
-    Raises
-    ------
-    MeasurementError
-        When the displacement is of another grid.
-    """
-    return _deform(labels, displacement, voxel_mm, order=0)
-
-
-def deform_volume(volume: np.ndarray, displacement: np.ndarray, voxel_mm: float) -> np.ndarray:
-    """A volume `[x, y, z]` under a displacement (mm): linear, zero from beyond the grid; float32.
-
-    Raises
-    ------
-    MeasurementError
-        When the displacement is of another grid.
-    """
-    return _deform(volume.astype(np.float32, copy=False), displacement, voxel_mm, order=1)
-
-
-def _random_field(
-    shape: tuple[int, int, int], voxel_mm: float, correlation_mm: float, seed: int
-) -> np.ndarray:
-    """Three Gaussian random fields `[3, x, y, z]`, made on a coarse grid about the middle.
-
-    Cubic splines carry them to the voxels, so that the cost does not grow with the filter's width.
-    """
-    from scipy.interpolate import CubicSpline
-
-    sigma_voxels = 4.0
-    spacing_mm = correlation_mm / 2.0 / sigma_voxels
-    nodes = [int(np.ceil(n * voxel_mm / spacing_mm)) + 2 for n in shape]
-    matrices = tuple(
-        CubicSpline((np.arange(m) - (m - 1) / 2) * spacing_mm, np.eye(m))(
-            (np.arange(n) - (n - 1) / 2) * voxel_mm
-        )
-        for m, n in zip(nodes, shape, strict=True)
-    )
-    rng = np.random.default_rng(derive_seed(seed, "random displacement"))
-    return np.stack(
-        [along_axes(smooth_noise(rng, tuple(nodes), sigma_voxels), matrices) for _ in range(3)]
+def dose_curve(found: Measurement) -> Curve:
+    """Greatest |t| over the dose, which grows with it."""
+    doses = found.settings["doses"]
+    names = [f"{dose_name(dose)}.peak_absolute_t" for dose in doses]
+    return Curve(
+        x=tuple(100 * dose for dose in doses),
+        y=tuple(found.values[name] for name in names),
+        x_label="medial temporal gray matter lost (%)",
+        y_label="greatest |t|",
+        spread=tuple(found.spread[name] for name in names if name in found.spread),
     )
 
 
-def _deform(
-    volume: np.ndarray, displacement: np.ndarray, voxel_mm: float, *, order: int
-) -> np.ndarray:
-    from scipy.ndimage import map_coordinates
+def _side_by_side(
+    function: Callable[[Any], Any], tasks: Sequence[Any], workers: int
+) -> Iterator[Any]:
+    """Results of the tasks in their order.
 
-    if displacement.shape != (3, *volume.shape):
-        raise MeasurementError(
-            f"a volume of shape {volume.shape}, a displacement of shape {displacement.shape}",
-            "make the displacement on the volume's own grid",
-        )
-    indices = np.indices(volume.shape) + displacement / voxel_mm
-    return map_coordinates(volume, indices, order=order, mode="constant", cval=0)
+    Raises
+    ------
+    ControlError
+        When a worker dies.
+    """
+    found: dict[int, Any] = {}
+    for index, one in work_through(function, tasks, workers=workers):
+        if isinstance(one, WorkerDied):
+            raise ControlError(f"effects: task {tasks[index]}: {one}")
+        found[index] = one
+    return (found[index] for index in range(len(tasks)))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.validation import Options, validate
@@ -129,6 +129,41 @@ class VbmOptions(MeasureOptions):
     seed: int = 0
 
 
+class AtlasScoreOptions(MeasureOptions):
+    """Realistic atlas score."""
+
+    generated: PositiveInt = Field(20, description="generated volumes drawn")
+    reference_each: PositiveInt = Field(5, description="real scans that each is brought onto")
+    real_labels: Literal["network", "manual"] = Field(
+        "network", description="whose labels the real side has; manual ones are given"
+    )
+    least_held_out_dice: float = Field(
+        0.7, ge=0, le=1, description="of the segmenter on people it never saw; below it: n/a"
+    )
+    seed: int = 0
+
+
+class MemorisationOptions(MeasureOptions):
+    """Distances to training people beside distances to held-out people."""
+
+    space: Literal["image", "feature"] = Field("image", description="where distances are taken")
+    blur_voxels: NonNegativeFloat = Field(1.0, description="SD of the blur of every volume")
+    shift_voxels: NonNegativeInt = Field(1, description="shifts compared, in image space")
+    mirror: bool = Field(True, description="compare mirror images too")
+    extractor: str = Field("efficientnet-lite0", description="network of the feature space")
+    positions: tuple[int, ...] = Field((30, 40, 50, 60), description="slices along each axis")
+    reference_grid: tuple[int, int, int] = Field(
+        (80, 96, 80), description="grid the positions are meant on, scaled in proportion on others"
+    )
+    averaged_slices: bool = Field(False, description="average features over the slices of an axis")
+    people: PositiveInt | None = Field(None, description="a side, at most; null as many as can be")
+    draws: PositiveInt | None = Field(None, description="of training people; null takes all in")
+    permutations: PositiveInt = Field(1000, description="random relabellings of people")
+    alpha: float = Field(0.05, gt=0, lt=1, description="a volume is flagged when its p is at most")
+    seed: int = 0
+    chunk: PositiveInt = Field(16, description="volumes of a side held in memory at once")
+
+
 @dataclass(frozen=True)
 class Measure:
     """A measure as the command line and the specifications know it.
@@ -141,15 +176,15 @@ class Measure:
     summary : str
     of_tissues : bool
         It looks at the segmented tissues of both stores, not at the volumes themselves.
-    with_map : bool
-        It writes a t-map and its picture beside the measurement.
+    own_rule : bool
+        The workflow has a rule for it alone, as it needs or writes more than the others do.
     """
 
     options: type[MeasureOptions]
     papers: str
     summary: str
     of_tissues: bool = False
-    with_map: bool = False
+    own_rule: bool = False
 
 
 MEASURES: dict[str, Measure] = {
@@ -165,13 +200,35 @@ MEASURES: dict[str, Measure] = {
     ),
     "mmd": Measure(MmdOptions, "P2, P3, P5", "Maximum mean discrepancy, with its floor."),
     "tissue_volumes": Measure(
-        TissueVolumesOptions, "P5", "Volumes of tissues, with tests against real scans.", True
+        TissueVolumesOptions,
+        "P5",
+        "Volumes of tissues, with tests against real scans.",
+        of_tissues=True,
     ),
     "segmentation_overlap": Measure(
-        SegmentationOverlapOptions, "P3", "Dice of tissues in scans and reconstructions.", True
+        SegmentationOverlapOptions,
+        "P3",
+        "Dice of tissues in scans and reconstructions.",
+        of_tissues=True,
     ),
     "vbm": Measure(
-        VbmOptions, "P3, P5", "Voxel-based morphometry: t-map of gray matter.", True, True
+        VbmOptions,
+        "P3, P5",
+        "Voxel-based morphometry: t-map of gray matter.",
+        of_tissues=True,
+        own_rule=True,
+    ),
+    "atlas_score": Measure(
+        AtlasScoreOptions,
+        "P2",
+        "Realistic atlas score: Dice of labels carried to real scans.",
+        own_rule=True,
+    ),
+    "memorisation": Measure(
+        MemorisationOptions,
+        "not in the papers",
+        "Distance to the nearest training person beside that to the nearest held-out person.",
+        own_rule=True,
     ),
 }
 

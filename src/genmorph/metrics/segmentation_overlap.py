@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from genmorph.errors import MeasurementError
-from genmorph.metrics.half_samples import groups_of_people
+from genmorph.metrics.half_samples import mean_of_each_person
 from genmorph.metrics.measurement import Measurement, counts
 
 Maps = Mapping[str, np.ndarray]
@@ -293,8 +293,7 @@ def _over_people(
 
 def _each_person(of_scans: Mapping[str, float]) -> np.ndarray:
     """One value a person: the mean of the person's scans; volumes without a name stand alone."""
-    numbers = np.array(list(of_scans.values()), dtype=np.float64)
-    return np.array([numbers[rows].mean() for rows in groups_of_people(list(of_scans))])
+    return mean_of_each_person(list(of_scans), np.array(list(of_scans.values()), dtype=np.float64))
 
 
 def _without_run(measurement: Measurement) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genmorph.errors import MeasurementError
-from genmorph.metrics.half_samples import groups_of_people
+from genmorph.metrics.half_samples import mean_of_each_person
 from genmorph.metrics.measurement import Measurement, counts, person
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _Side:
     @property
     def size(self) -> int:
         """People and unnamed volumes."""
-        return len(groups_of_people(self.scan_ids))
+        return len(next(iter(self.people.values())))
 
 
 def compare_tissue_volumes(
@@ -211,6 +211,8 @@ def _side(name: str, table: pd.DataFrame) -> _Side:
         )
     if table.empty:
         raise MeasurementError(f"tissue volumes: no {name} scans")
+    if table["scan_id"].isna().any():
+        raise MeasurementError(f"tissue volumes: a {name} scan without a scan_id", "name each scan")
     scan_ids = [str(scan_id) for scan_id in table["scan_id"]]
     twice = sorted(scan_id for scan_id, times in Counter(scan_ids).items() if times > 1)
     if twice:
@@ -222,11 +224,7 @@ def _side(name: str, table: pd.DataFrame) -> _Side:
     for tissue in TISSUES:
         if tissue in table and not (tissue in OPTIONAL and table[tissue].isna().all()):
             scans[tissue] = _finite_volumes(name, tissue, scan_ids, table[tissue])
-    groups = groups_of_people(scan_ids)
-    people = {
-        tissue: np.array([volumes[rows].mean() for rows in groups])
-        for tissue, volumes in scans.items()
-    }
+    people = {tissue: mean_of_each_person(scan_ids, volumes) for tissue, volumes in scans.items()}
     return _Side(name, scan_ids, scans, people)
 
 

@@ -354,10 +354,10 @@ def _moments_inside(
 
 
 def _check_fraction(fraction: float | None) -> None:
-    if fraction is not None and not 0 < fraction < 1:
+    if fraction is not None and not 0 <= fraction < 1:
         raise MeasurementError(
             f"VBM: low-variance fraction {fraction}",
-            "set it between 0 and 1 (0.001 is usual), or to None to leave it out",
+            "set it to 0.001, as SPM has it, or to None to leave it out",
         )
 
 

@@ -138,6 +138,9 @@ def test_tissue_in_neither_segmentation_is_not_available():
     assert found.values["dice_CSF"] == 1
     assert "dice_CSF" not in found.spread
     assert found.notes == ("CSF of sub-1: n/a, in neither segmentation.",)
+    nowhere = measure_segmentation_overlap([("sub-1", empty, empty)])
+    assert "dice_CSF" not in nowhere.values
+    assert "dice_CSF_difference" not in compare_overlaps(nowhere, nowhere).values
 
 
 def test_an_empty_reconstruction_overlaps_nowhere_and_is_noted():

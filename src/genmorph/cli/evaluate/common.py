@@ -86,6 +86,8 @@ def comparing(
 ) -> Iterator[tuple[Comparison, Record]]:
     """Open both stores under a lock on `out`, and record the command when the body has ended.
 
+    `beside` names files that the body writes beside `out`.
+
     Raises
     ------
     ConfigError

@@ -15,8 +15,6 @@ from genmorph.cli.evaluate.common import (
 )
 from genmorph.cli.evaluate.tissue_folder import GeneratedTissues, ReferenceTissues
 
-TISSUES_OF_A_SCAN = 4
-
 
 def evaluate(
     generated: GeneratedTissues,
@@ -30,13 +28,13 @@ def evaluate(
     with comparing(
         "tissue_volumes", generated, reference, manifest, participants, out, parameters
     ) as (two, _):
-        from genmorph.metrics.tissue_volumes import compare_tissue_volumes
+        from genmorph.metrics.tissue_volumes import TISSUES, compare_tissue_volumes
 
         options = two.options
         measurement = compare_tissue_volumes(
             two.made.volumes(two.made.ids),
             two.real.volumes(two.real_ids),
-            comparisons=options.comparisons or TISSUES_OF_A_SCAN,
+            comparisons=options.comparisons or len(TISSUES),
             family_alpha=options.family_alpha,
             equivalence_margin=options.equivalence_margin,
             fewest=options.fewest,

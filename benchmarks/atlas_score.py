@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("tree", type=Path)
     parser.add_argument("--work", type=Path, required=True, help="folder that is kept")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=45)
     parser.add_argument("--scans", type=int, default=5, help="of the spoiled side")
     chosen = parser.parse_args()
     limit_threads(1)

@@ -60,6 +60,10 @@ def run(*words):
     return CliRunner().invoke(build(), ["evaluate", *map(str, words)])
 
 
+def compare(*words):
+    return CliRunner().invoke(build(), ["compare", *map(str, words)])
+
+
 @pytest.fixture
 def tables(tmp_path):
     real = [f"sub-{n}" for n in range(6)]
@@ -124,3 +128,29 @@ def test_volumes_alone_make_no_map(tmp_path, tables):
         tmp_path / "t.nii.gz", "--figure", tmp_path / "t.png",
     )  # fmt: skip
     assert "only volumes" in str(done.exception) and not out.exists()
+
+
+def test_two_t_maps_are_compared(tables, tmp_path):
+    made, real, out = tables
+    maps = []
+    for number, (one, other) in enumerate(((made, real), (real, made))):
+        maps.append(tmp_path / f"t{number}.nii.gz")
+        words = ("--generated", one, "--reference", other, "--out", out)
+        run("vbm", *words, "--t-map", maps[-1], "--figure", tmp_path / "t.png")
+    result = tmp_path / "agreement.json"
+    done = compare("t-maps", *maps, "--out", result)
+    assert done.exit_code == 0, done.output
+    values = json.loads(result.read_text())["values"]
+    assert values["correlation"] == pytest.approx(-1, abs=1e-6)
+    assert values["dice_voxels"] == 0.0
+    done = compare("t-maps", maps[0], real.parent / "anatomy.json", "--out", result)
+    assert "cannot be read" in str(done.exception)
+
+
+def test_overlaps_of_two_models_are_tested_or_too_few(tables, tmp_path):
+    _made, real, out = tables
+    run("segmentation_overlap", "--generated", real, "--reference", real, "--out", out)
+    done = compare("overlaps", out, out, "--out", tmp_path / "test.json")
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "test.json").read_text())
+    assert "dice_GM_p" not in content["values"] and content["notes"]

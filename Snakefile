@@ -6,7 +6,6 @@ snakemake --profile slurm all                               the same on a cluste
 snakemake --list-target-rules                               what can be asked for
 """
 
-import fcntl
 import os
 import sys
 from pathlib import Path
@@ -48,6 +47,7 @@ localrules:
     figures,
     notebooks,
     m3ae,
+    controls,
     tune,
 
 
@@ -61,14 +61,10 @@ include: "rules/publish.smk"
 onstart:
     # Held until this process ends, however it ends: a second workflow on these results is refused,
     # and nothing stale is left to unlock.
-    Path(paths.root).mkdir(parents=True, exist_ok=True)
-    workflow_lock = open(Path(paths.root) / ".workflow.lock", "w")
     try:
-        fcntl.flock(workflow_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise WorkflowError(
-            f"another workflow is running on '{paths.root}'; wait, or stop it"
-        )
+        workflow_lock = plan.lock()
+    except GenmorphError as error:
+        raise WorkflowError(str(error))
     plan.write_resolved()
 
 
@@ -108,6 +104,13 @@ rule m3ae:
     input:
         lambda w: plan.tables("m3ae"),
         lambda w: plan.figures("m3ae"),
+
+
+rule controls:
+    """The measures on data whose answer is known; fails when one of them does."""
+    input:
+        paths.controls_figure,
+        paths.controls_passed,
 
 
 rule tune:

@@ -57,6 +57,15 @@ class Splits(Options):
         return self
 
 
+class Labels(Options):
+    """Label maps of a cohort's preprocessed scans, for the realistic atlas score."""
+
+    path: str = Field(description="folder; ${NAME} takes an environment variable")
+    grouping: Literal["freesurfer_aseg", "neuromorphometrics"] = Field(
+        "freesurfer_aseg", description="whose numbers they have"
+    )
+
+
 class Cohort(Options):
     """A named set of scans, read through one layout."""
 
@@ -75,6 +84,9 @@ class Cohort(Options):
     )
     simulate: Simulation | None = Field(None, description="make the cohort instead of reading one")
     splits: Splits = Field(Splits())
+    labels: Labels | None = Field(
+        None, description="label maps of the preprocessed scans, e.g. FreeSurfer's"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Cohort:
@@ -159,6 +171,32 @@ class Preprocessing(Options):
         return self
 
 
+class AtlasSource(Options):
+    """What has to be known of an atlas beside its file."""
+
+    name: str = Field(description="as it is to be printed beside every volume")
+    licence: str
+    labels: tuple[int, ...] | None = Field(
+        None, description="numbers of deep gray matter in a label map; null for probabilities"
+    )
+
+
+class DeepGrayAtlas(AtlasSource):
+    """Where deep gray matter lies: intensity alone gives about a third of it to white matter."""
+
+    path: str = Field(description="NIfTI in MNI152 space; ${NAME} takes an environment variable")
+
+
+class Tissues(Options):
+    """How tissues are segmented for the measures that need them."""
+
+    engine: Literal["builtin", "fsl", "spm"] = Field("builtin", description="of the segmentation")
+    working_mm: float = Field(1.5, gt=0, description="voxel size of the nonlinear registration")
+    deep_gray_atlas: DeepGrayAtlas | None = Field(
+        None, description="without one, deep gray matter is n/a"
+    )
+
+
 class Compute(Options):
     """Hardware. Numbers promise the same bytes only for one CPU family and these values."""
 
@@ -188,6 +226,7 @@ class Config(Options):
     studies: dict[str, StudyRoles] = Field({"m3ae": StudyRoles()})
     features: Features = Field(Features())
     preprocessing: Preprocessing = Field(Preprocessing())
+    tissues: Tissues = Field(Tissues())
     compute: Compute = Field(Compute())
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(
         {}, description="{study: {model: {key: value}}} over any value of a study's models"

@@ -59,6 +59,10 @@ class MeasurementError(GenmorphError):
     """A measure is not defined on the data given to it."""
 
 
+class ControlError(GenmorphError):
+    """A measure did not give what it has to on data whose answer is known."""
+
+
 class AuditError(GenmorphError):
     """The records of a results root cannot be read."""
 

@@ -64,6 +64,7 @@ PATTERNS = {
     "store_description": _STORE + "/store.json",
     "status": _STORE + "/status.tsv",
     "mosaics": _STORE + "/mosaics",
+    "segmenters": _STORE + "/segmenter/segmenters.json",
     "quality_page": _STORE + "/quality.html",
     "quality_table": _STORE + "/quality.tsv",
     # runs
@@ -77,7 +78,18 @@ PATTERNS = {
     "reconstructions": _RUN + "/reconstructions",
     "validation_reconstructions": _RUN + "/validation_reconstructions",
     "reconstructed": _RUN + "/{reconstructed}",  # one of the two
+    # tissues of a store's volumes
+    "run_tissues": _RUN + "/{segmented}_tissues/volumes.tsv",
+    "real_tissues": _STORE + "/tissues_{split}/volumes.tsv",
     "measurement": _RUN + "/measures/{measure}.json",
+    "t_map": _RUN + "/measures/{measure}_t.nii.gz",
+    "t_map_figure": _RUN + "/measures/{measure}_t.png",
+    "nearest_figure": _RUN + "/measures/{measure}_nearest.png",
+    # the measures on data whose answer is known
+    "control": "controls/{group}.json",
+    "controls_passed": "controls/passed",
+    "controls_table": "tables/controls.csv",
+    "controls_figure": "figures/controls.png",
     # publication
     "table": "tables/{study}_{table}.csv",
     "figure": "figures/{study}_{figure}.png",

@@ -6,12 +6,13 @@ Snakemake. `Plan` is made once from the configuration, when the workflow is read
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -19,19 +20,27 @@ from genmorph.cohorts.ingest import LAYOUTS, listing_digest, typed_options
 from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
 from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES, Config, expand_variables
-from genmorph.errors import ConfigError, did_you_mean
+from genmorph.controls.groups import GROUPS, module_of_group
+from genmorph.errors import BusyError, ConfigError, did_you_mean
 from genmorph.files import atomic_path, canonical_json
+from genmorph.metrics.options import MEASURES
+from genmorph.metrics.tissue_volumes import TISSUES as TISSUES_TESTED
 from genmorph.models import module_of
 from genmorph.paths import Paths
-from genmorph.preprocessing.engines import ENGINE_STEPS, Engines
+from genmorph.preprocessing.anatomy import AnatomyOptions
+from genmorph.preprocessing.engines import ENGINE_STEPS, ENGINES, Engines
+from genmorph.preprocessing.engines.tissue import NonlinearRegistration, TissueSegmentation
 from genmorph.provenance.code import code_hash
 from genmorph.provenance.record import project_folder
 from genmorph.publish.notebooks import imported_modules, read_needs, source_of
 from genmorph.sampling import RECONSTRUCTIONS, REFERENCES
+from genmorph.splits import SPLITS
 from genmorph.studies import Study, recipe_names, resolve_study, rooms_with, study_names
 from genmorph.validation import validate
 
 POPULATION = "all"
+CONTROLS_SEED = 0
+NO_NAME = "(?!)"
 # which scans a store of reconstructions holds
 SPLIT_OF_STORE = {RECONSTRUCTIONS: "test", f"validation_{RECONSTRUCTIONS}": "validation"}
 NOTEBOOKS = project_folder() / "notebooks"
@@ -78,11 +87,11 @@ class Plan:
         Parameters
         ----------
         command : str
-            Name of the command.
+            Name of the command; of one in a group, such as `evaluate.mmd`, the group counts.
         *names : str
             What it works on, such as study and model.
         """
-        return getattr(self, f"_{command}")(*names)
+        return getattr(self, f"_{command.partition('.')[0]}")(*names)
 
     def json(self, command: str, *names: str) -> str:
         """`parameters` as one line of JSON, for a command line."""
@@ -107,10 +116,14 @@ class Plan:
             return own
         if command == "preprocess":
             return tuple(self._engines.modules(ENGINE_STEPS))
+        if command == "segment":
+            return (ENGINES[self.config.tissues.engine],)
         if command == "simulate":
             return (TREES[self.config.cohorts[names[0]].layout],)
         if command == "ingest":
             return (LAYOUTS[self.config.cohorts[names[0]].layout],)
+        if command == "controls":
+            return tuple(module_of_group(group) for group in names)
         if command == "checks":
             return tuple(f"genmorph.studies.{name}.checks" for name in rooms_with("checks"))
         if command == "notebook":
@@ -246,20 +259,35 @@ class Plan:
             parameters["template_scan"] = room.template_scan
         return parameters
 
-    def _measure(self, study: str, measure: str) -> dict[str, Any]:
+    def _evaluate(self, study: str, measure: str) -> dict[str, Any]:
         room = self.study(study)
-        parameters = {
+        options = room.measures[measure]
+        if "extractor" in options:
+            options = {**options, "extractor": self.config.features.extractor}
+        if options.get("comparisons", 0) is None:  # as many as the study's table has tests
+            options = {**options, "comparisons": len(TISSUES_TESTED) * len(room.models)}
+        return {
             "study": study,
             "measure": measure,
             "population": room.populations[POPULATION],
             "numerical_threads": self.config.compute.threads,
-            "kind": measure,
-            "split": "test",
-            **room.spec.measures[measure],
+            **options,
         }
-        if parameters["kind"] == "frechet":
-            parameters["extractor"] = self.config.features.extractor
-        return parameters
+
+    def _segment(self, split: str | None = None) -> dict[str, Any]:
+        wanted = self.config.tissues
+        atlas = wanted.deep_gray_atlas
+        options = AnatomyOptions(
+            engine=wanted.engine,
+            segmentation=TissueSegmentation(
+                registration=NonlinearRegistration(working_mm=wanted.working_mm)
+            ),
+        )
+        return {
+            **options.model_dump(mode="json"),
+            "atlas": atlas and atlas.model_dump(mode="json", exclude={"path"}),
+            "split": split,
+        }
 
     def _table(self, study: str, table: str) -> dict[str, Any]:
         spec = self.study(study).spec.tables[table]
@@ -286,6 +314,13 @@ class Plan:
 
     def _checks(self) -> dict[str, Any]:
         return {"studies": rooms_with("checks")}
+
+    def _segmenter(self, cohort: str) -> dict[str, Any]:
+        self.label_folder(cohort)
+        return {"grouping": self.config.cohorts[cohort].labels.grouping}
+
+    def _controls(self, *group: str) -> dict[str, Any]:
+        return {"group": group[0], "seed": CONTROLS_SEED} if group else {}
 
     def _figure_needs(self, study: str, figure: str) -> list[str]:
         """What a figure is drawn from, `metrics` once for each of its models."""
@@ -329,6 +364,9 @@ class Plan:
             "seed": r"\d+",
             "reconstructed": "(validation_)?reconstructions",
             "measure": "[a-z_]+",
+            "group": "|".join(GROUPS),
+            "segmented": "samples|(validation_)?reconstructions",
+            "split": "|".join(SPLITS),
             "table": "[a-z0-9_]+",
             "figure": "[a-z0-9_]+",
             "notebook": "[a-z0-9_]+",
@@ -343,11 +381,23 @@ class Plan:
         model = {"gpu_model": compute.gpu_model} if compute.gpu_model else {}
         return {"gpu": compute.devices, **model}
 
-    @property
-    def feature_weights(self) -> list[str]:
-        """The user's file of feature weights, if one is configured."""
+    def measure_names(self, kind: str | None = None) -> str:
+        """Pattern of the names of measures of a kind, or of those without a rule of their own."""
+        names = {
+            name
+            for study, room in self.studies.items()
+            for name in room.measures
+            if self.measure_kind(study, name) == kind
+            or (kind is None and not MEASURES[self.measure_kind(study, name)].own_rule)
+        }
+        return "|".join(sorted(map(re.escape, names))) or NO_NAME
+
+    def measure_weights(self, study: str, measure: str) -> list[str]:
+        """The user's file of feature weights, for a measure that looks at features."""
         weights = self.config.features.inception_weights
-        return [expand_variables(weights, "features.inception_weights")] if weights else []
+        if weights is None or "extractor" not in self.study(study).measures[measure]:
+            return []
+        return [expand_variables(weights, "features.inception_weights")]
 
     def simulation(self, cohort: str) -> str:
         """Arguments of `genmorph simulate` for a cohort."""
@@ -372,11 +422,69 @@ class Plan:
             return []
         return [str(self.paths.fill("checkpoint", **self.run_words(study, model, int(seed))))]
 
-    def measured_store(self, study: str, model: str, seed: str, measure: str) -> str:
-        """Index of the samples or reconstructions that a measure looks at."""
-        store = self.study(study).spec.measures[measure]["store"]
-        folder = self.paths.fill(store, **self.run_words(study, model, int(seed)))
-        return str(folder / "index.tsv")
+    def measure_kind(self, study: str, measure: str) -> str:
+        """Which measure an entry of a study is: the command that makes it."""
+        return self.study(study).measures[measure]["kind"]
+
+    def measured(self, study: str, model: str, seed: str, measure: str) -> str:
+        """What a measure looks at: index of the run's store, or the table of its tissues."""
+        store = self.study(study).measures[measure]["store"]
+        words = self.run_words(study, model, int(seed))
+        if self._of_tissues(study, measure):
+            return str(self.paths.fill("run_tissues", segmented=store, **words))
+        return str(self.paths.fill(store, **words) / "index.tsv")
+
+    def measured_against(self, study: str, measure: str) -> str:
+        """The real side of a measure: index of the store, or the table of a split's tissues."""
+        if not self._of_tissues(study, measure):
+            return self.store_index(study)
+        room = self.study(study)
+        return str(
+            self.paths.fill(
+                "real_tissues",
+                cohort=room.cohort,
+                recipe=room.spec.recipe_name,
+                split=room.measures[measure]["split"],
+            )
+        )
+
+    def segmenters(self, study: str) -> str:
+        """The networks of the realistic atlas score, trained on the study's cohort."""
+        room = self.study(study)
+        return str(self.paths.fill("segmenters", cohort=room.cohort, recipe=room.spec.recipe_name))
+
+    def label_folder(self, cohort: str) -> str:
+        """The user's label maps of a cohort.
+
+        Raises
+        ------
+        ConfigError
+            When none are configured.
+        """
+        labels = self.config.cohorts[cohort].labels
+        if labels is None:
+            raise ConfigError(
+                f"cohort {cohort}: the realistic atlas score needs labelled scans",
+                f"set cohorts.{cohort}.labels: {{path: ..., grouping: freesurfer_aseg}}",
+            )
+        return str(expand_variables(labels.path, f"cohorts.{cohort}.labels.path"))
+
+    def manual_labels(self, study: str, measure: str) -> str:
+        """Arguments of the atlas score for labels that people or FreeSurfer made."""
+        room = self.study(study)
+        if room.measures[measure]["real_labels"] != "manual":
+            return ""
+        grouping = self._segmenter(room.cohort)["grouping"]
+        return f"--labels {shlex.quote(self.label_folder(room.cohort))} --grouping {grouping}"
+
+    def _of_tissues(self, study: str, measure: str) -> bool:
+        return MEASURES[self.measure_kind(study, measure)].of_tissues
+
+    @property
+    def deep_gray_atlas(self) -> list[str]:
+        """The user's atlas of deep gray matter, if one is configured."""
+        atlas = self.config.tissues.deep_gray_atlas
+        return [expand_variables(atlas.path, "tissues.deep_gray_atlas.path")] if atlas else []
 
     def figure_modules(self, study: str, figure: str) -> str:
         """Arguments that name the modules a figure loads besides its own room."""
@@ -448,7 +556,7 @@ class Plan:
         room = self.study(study)
         files = []
         for measure in room.spec.tables[table].measures:
-            store = room.spec.measures[measure]["store"]
+            store = room.measures[measure]["store"]
             references = [name for name in room.spec.references if gives(name, store)]
             tuning = room.spec.tables[table].rows == "tuning"
             for model in room.variants if tuning else [*room.models, *references]:
@@ -495,6 +603,11 @@ class Plan:
         recipe = self.study(study).spec.recipe_name
         path = self.paths.fill(NEEDS[kind], **words, recipe=recipe, table=own)
         return path / "index.tsv" if kind in ("samples", "reconstructions") else path
+
+    @property
+    def controls(self) -> list[str]:
+        """Results of the groups of controls."""
+        return [str(self.paths.fill("control", group=group)) for group in GROUPS]
 
     def tables(self, *studies: str, rows: str = "study") -> list[str]:
         """Table files of some studies (default: all); with `rows="tuning"` those of searches."""
@@ -562,7 +675,9 @@ class Plan:
             "train": [(name, model) for name, room in every for model in room.trained],
             "sample": runs,
             "reconstruct": [(*run, store) for run in runs for store in SPLIT_OF_STORE],
-            "measure": [(name, measure) for name, room in every for measure in room.spec.measures],
+            "controls": [(), *((group,) for group in GROUPS)],
+            "segment": [(), *((split,) for split in SPLITS)],
+            **self._measures_by_command(),
             "table": [(name, table) for name, room in every for table in room.spec.tables],
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],
             "checks": [()],
@@ -576,6 +691,14 @@ class Plan:
             },
         }
 
+    def _measures_by_command(self) -> dict[str, list[tuple[str, str]]]:
+        commands: dict[str, list[tuple[str, str]]] = {}
+        for name, room in self.studies.items():
+            for measure in room.measures:
+                command = f"evaluate.{self.measure_kind(name, measure)}"
+                commands.setdefault(command, []).append((name, measure))
+        return commands
+
     def write_resolved(self) -> None:
         """Write `config.resolved.yaml`, when it would change."""
         text = yaml.safe_dump(self.resolved(), sort_keys=True, allow_unicode=True)
@@ -583,6 +706,25 @@ class Plan:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+
+    def lock(self) -> TextIO:
+        """Take the results root for one workflow, for as long as the file returned is open.
+
+        Raises
+        ------
+        BusyError
+            When another live workflow has it.
+        """
+        root = Path(self.paths.root)
+        root.mkdir(parents=True, exist_ok=True)
+        held = (root / ".workflow.lock").open("w")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"another workflow is running on '{root}'", "wait, or stop it"
+            ) from None
+        return held
 
     def _refuse_foreign_root(self) -> None:
         """Two scales, or two sets of raw scans, never share a results root."""

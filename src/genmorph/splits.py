@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from genmorph.files import sha256_bytes
 
+SPLITS = ("train", "validation", "test")
 UNUSED = "unused"  # people beyond the numbers that the splits take
 
 

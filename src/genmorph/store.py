@@ -11,7 +11,7 @@ Failed scans are absent from it. Readers verify a volume's hash as they read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,10 @@ class Store:
         """One volume `[x, y, z]` as float32 intensities, its hash verified."""
         return decode(self.read_stored(scan_id))
 
+    def volumes(self, scan_ids: Sequence[str] | None = None) -> Volumes:
+        """Some volumes by id (default: all), each read when it is asked for."""
+        return Volumes(self, tuple(self.ids if scan_ids is None else scan_ids))
+
     def read_all(self, scan_ids: Sequence[str] | None = None) -> np.ndarray:
         """Volumes `[n, x, y, z]`, float32, in the order of `scan_ids` (default: all)."""
         return np.stack([self.read(scan_id) for scan_id in scan_ids or self.ids])
@@ -243,3 +247,28 @@ class Store:
                     "remove that shard and run the workflow again",
                 ) from error
         return self._arrays[shard]
+
+
+@dataclass(frozen=True)
+class Volumes(Mapping[str, np.ndarray]):
+    """Volumes of a store by scan id, read from disk at every access: as few are held as are used.
+
+    Attributes
+    ----------
+    store : Store
+    ids : tuple of str
+    """
+
+    store: Store
+    ids: tuple[str, ...]
+
+    def __getitem__(self, scan_id: str) -> np.ndarray:
+        if scan_id not in self.ids:
+            raise KeyError(scan_id)
+        return self.store.read(scan_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)

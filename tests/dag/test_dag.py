@@ -134,3 +134,43 @@ def test_a_sixth_paper_is_one_folder(project):
     )
     assert done.returncode == 0, done.text
     assert "train_model" in done.text
+
+
+MEASURES_OF_EVERY_KIND = """
+  {name}_ms_ssim: {{kind: ms_ssim}}
+  {name}_mmd: {{kind: mmd, split: train}}
+  {name}_log_mmd: {{kind: mmd, store: reconstructions, paired: true, natural_log: true}}
+  {name}_volumes: {{kind: tissue_volumes}}
+  {name}_dice: {{kind: segmentation_overlap}}
+  {name}_vbm: {{kind: vbm}}
+  {name}_memory: {{kind: memorisation}}
+  {name}_ras: {{kind: atlas_score}}
+"""
+
+
+def test_every_measure_has_a_rule_and_what_it_needs(project):
+    file = project / "src/genmorph/studies/m3ae/spec.yaml"
+    measures = "measures:" + MEASURES_OF_EVERY_KIND.format(name="own")
+    file.write_text(file.read_text().replace("measures:\n", measures, 1))
+    (project / "labels").mkdir()
+    run = "results/runs/m3ae/m3ae/simulated-all/seed-0/measures"
+    names = ("ms_ssim", "mmd", "log_mmd", "volumes", "dice", "vbm", "memory", "ras")
+    targets = [f"{run}/own_{name}.json" for name in names]
+    labels = "cohorts={simulated: {simulate: {seed: 1}, labels: {path: labels}}}"
+    done = snakemake("-n", "--config", labels, "--", *targets, folder=project)
+    assert done.returncode == 0, done.text
+    for rule in (
+        "measure_run", "map_run", "measure_memorisation", "score_atlas", "train_segmenter",
+        "segment_run", "segment_real",
+    ):  # fmt: skip
+        assert f"rule {rule}:" in done.text, rule
+    without = snakemake("-n", "--", targets[-1], folder=project)
+    assert without.returncode != 0 and "needs labelled scans" in without.text
+
+
+def test_controls_are_a_target_of_their_own(project):
+    done = snakemake("-n", "--", "controls", folder=project)
+    assert done.returncode == 0, done.text
+    for rule in ("run_controls", "make_controls", "check_controls"):
+        assert f"rule {rule}:" in done.text, rule
+    assert "train_model" not in done.text

@@ -196,8 +196,8 @@ def test_validation_scans_are_rebuilt_for_tuning_alone():
         for store in ("reconstructions", "validation_reconstructions")
     }
     assert split == {"reconstructions": "test", "validation_reconstructions": "validation"}
-    assert room.parameters("measure", "m3ae", "validation_frechet")["split"] == "validation"
-    assert room.parameters("measure", "m3ae", "frechet")["split"] == "test"
+    assert room.parameters("evaluate", "m3ae", "validation_frechet")["split"] == "validation"
+    assert room.parameters("evaluate", "m3ae", "frechet")["split"] == "test"
 
 
 def test_checks_of_printed_numbers_are_gathered_from_the_rooms_that_have_them():

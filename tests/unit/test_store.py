@@ -87,3 +87,10 @@ def test_a_volume_of_another_shape_is_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(StoreError, match="b: volume"):
         write_store(tmp_path / "s", volumes, shape=SHAPE, dtype="float32", description=DESCRIPTION)
     assert list((tmp_path / "s").iterdir()) == []
+
+
+def test_volumes_are_read_as_they_are_asked_for(folder, volumes):
+    some = Store(folder).volumes(["sub-02", "sub-01"])
+    assert list(some) == ["sub-02", "sub-01"]
+    assert np.array_equal(some["sub-01"], volumes["sub-01"])
+    assert "sub-03" not in some and len(some) == 2

@@ -38,7 +38,7 @@ def write(
 
 
 def parameters(
-    command: Annotated[str, typer.Argument(help="train, sample, preprocess, measure, ...")],
+    command: Annotated[str, typer.Argument(help="train, sample, preprocess, evaluate, ...")],
     names: Annotated[list[str], typer.Argument(help="What it works on: STUDY MODEL, RECIPE, ...")],
     configfile: Files = None,
 ) -> None:

@@ -34,6 +34,21 @@ def groups_of_people(ids: Sequence[str]) -> list[list[int]]:
     return list(groups.values())
 
 
+def mean_of_each_person(ids: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """One value a person, the mean over the person's rows, in the order of `groups_of_people`.
+
+    Examples
+    --------
+    >>> mean_of_each_person(["sub-01_ses-1", "sub-02", "sub-01_ses-2"], np.array([1.0, 5.0, 3.0]))
+    array([2., 5.])
+    """
+    numbers: dict[str, int] = {}
+    group = np.array(
+        [numbers.setdefault(person(name) or name, len(numbers)) for name in ids], dtype=np.intp
+    )
+    return np.bincount(group, weights=values) / np.bincount(group)
+
+
 def too_few_people(**sides: Groups) -> str:
     """Why half-samples would say nothing: a side with fewer than 20 people; '' when none has.
 

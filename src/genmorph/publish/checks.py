@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from genmorph.errors import MeasurementError
 from genmorph.files import atomic_path
@@ -63,13 +64,18 @@ def consistent(holds: bool) -> str:
     return CONSISTENT if holds else INCONSISTENT
 
 
-def read_reported(path: Path, table: str) -> dict[str, dict[str, str]]:
-    """Numbers of one table of a `reported.csv` as printed: {row: {column: text}}."""
+def read_reported(
+    path: Path, table: str, part: Literal["value", "spread"] = "value"
+) -> dict[str, dict[str, str]]:
+    """Numbers of one table of a `reported.csv` as printed: {row: {column: text}}.
+
+    `part` says which: the value, or the ± beside it ('' where none is printed).
+    """
     rows: dict[str, dict[str, str]] = {}
     with path.open(newline="", encoding="utf-8") as stream:
         for line in csv.DictReader(stream):
             if line["table"] == table:
-                rows.setdefault(line["row"], {})[line["column"]] = line["value"]
+                rows.setdefault(line["row"], {})[line["column"]] = line[part]
     if not rows:
         raise MeasurementError(f"{path}: no table '{table}'", "name a table of that file")
     return rows

@@ -21,6 +21,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from genmorph.cohorts.populations import population_of
 from genmorph.config import Config, Scale, merge
 from genmorph.errors import ConfigError, did_you_mean
+from genmorph.metrics.options import measure_options
 from genmorph.models import ARCHITECTURES, options_class
 from genmorph.preprocessing.steps import Recipe
 from genmorph.training.options import TrainingOptions
@@ -156,6 +157,8 @@ class Study:
         The same for the models that tuning tries, the untouched one among them.
     populations : dict
         `{name: rule}` in full, as JSON values (`genmorph.cohorts.populations`).
+    measures : dict
+        `{name: options}` in full, as JSON values (`genmorph.metrics.options`).
     template_scan : str or None
     """
 
@@ -168,6 +171,7 @@ class Study:
     models: dict[str, dict[str, Any]]
     variants: dict[str, dict[str, Any]]
     populations: dict[str, dict[str, Any]]
+    measures: dict[str, dict[str, Any]]
     template_scan: str | None
 
     @property
@@ -238,6 +242,7 @@ def resolve_study(name: str, config: Config) -> Study:
         models=models,
         variants=_variants(spec.tuning, models),
         populations=_populations(spec, roles.populations, name),
+        measures=_measures(spec, name),
         template_scan=roles.template_scan,
     )
 
@@ -251,6 +256,13 @@ def _populations(spec: Spec, own: Mapping[str, Any], study: str) -> dict[str, di
     return {
         name: rule.model_copy(update={"visits": spec.visits}).model_dump(mode="json")
         for name, rule in rules.items()
+    }
+
+
+def _measures(spec: Spec, study: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: measure_options(name, values, f"{study}.measures.{name}").model_dump(mode="json")
+        for name, values in spec.measures.items()
     }
 
 

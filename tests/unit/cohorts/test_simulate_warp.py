@@ -93,6 +93,10 @@ def test_a_fold_is_seen_and_named():
     displacement = np.zeros((3, 6, 5, 7), np.float32)
     displacement[0, 3, 2, 4] = 1.7 * SPACING  # passes its neighbour
     assert minimum_jacobian(np.zeros((3, 6, 5, 7)), SPACING) == pytest.approx(1.0)
+    away, there = np.zeros((2, 6, 5, 7), bool)
+    away[0], there[3, 2, 4] = True, True
+    assert minimum_jacobian(displacement, SPACING, away) == pytest.approx(1.0)
+    assert minimum_jacobian(displacement, SPACING, there) < 0.0
     with pytest.raises(GenmorphError, match="sub-0007"):
         checked_minimum_jacobian(displacement, SPACING, "sub-0007")
 

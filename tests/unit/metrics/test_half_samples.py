@@ -10,6 +10,7 @@ from genmorph.metrics.frechet import frechet_distance
 from genmorph.metrics.half_samples import (
     groups_of_people,
     half_samples,
+    mean_of_each_person,
     too_few_people,
 )
 from genmorph.metrics.kid import kernel_distance
@@ -141,6 +142,14 @@ def test_fewer_than_twenty_people_have_no_spread_but_a_reason(n, m, named):
 def test_one_draw_has_no_spread():
     with pytest.raises(MeasurementError, match="half_sample_repeats"):
         draws(people(20), people(20), repeats=1, seed=0)
+
+
+def test_a_mean_of_each_person_is_the_mean_of_its_group():
+    ids = ["sub-02_ses-1", "sample-0", "sub-01", "sub-02_ses-2", "sample-1", "sub-02_ses-3"]
+    values = np.array([1.0, 7.0, 5.0, 2.0, 8.0, 6.0])
+    expected = [values[rows].mean() for rows in groups_of_people(ids)]
+    assert mean_of_each_person(ids, values).tolist() == pytest.approx(expected)
+    assert not len(mean_of_each_person([], np.array([])))
 
 
 def test_the_mean_is_over_the_draws():

@@ -37,7 +37,11 @@ def chain(tmp_path, monkeypatch):
     raw.mkdir()
     root.mkdir()
     (raw / "scan.nii").write_bytes(b"a scan of somebody")
-    steps = {"preprocess": {"grid": 4}, "measure": {"data_range": 1.5}, "table": {"scale": "demo"}}
+    steps = {
+        "preprocess": {"grid": 4},
+        "evaluate.diversity": {"data_range": 1.5},
+        "table": {"scale": "demo"},
+    }
     (root / "config.resolved.yaml").write_text(
         yaml.safe_dump({"parameters": {name: [values] for name, values in steps.items()}})
     )
@@ -54,7 +58,11 @@ def chain(tmp_path, monkeypatch):
         (store / "shard-0000.zarr" / "c0").write_bytes(b"a volume")
         index.write_text("scan_id\nscan\n")
     with recording(
-        "measure", out=measurement, parameters=steps["measure"], inputs=[index], seeds={"seed": 0}
+        "evaluate.diversity",
+        out=measurement,
+        parameters=steps["evaluate.diversity"],
+        inputs=[index],
+        seeds={"seed": 0},
     ):
         write_json(measurement, {"values": {"l2": 0.0512}})
     with recording(
@@ -170,7 +178,7 @@ def test_an_input_that_was_written_anew_is_found(chain):
     """The table still shows the measurement's older value."""
     measurement = chain / "runs/m.json"
     with recording(
-        "measure",
+        "evaluate.diversity",
         out=measurement,
         parameters={"data_range": 1.5},
         inputs=[chain / "store/index.tsv"],
@@ -232,7 +240,7 @@ def test_a_cohort_that_is_not_at_hand_is_unknown_not_passed(chain):
 def test_one_cell_is_traced_to_the_scans(chain):
     trace = Audit(chain, {}).trace("tables/t.csv", "M3AE", "L2")
     assert trace["cell"]["measurement"] == "runs/m.json"
-    assert [step["command"] for step in trace["chain"]] == ["measure", "preprocess"]
+    assert [step["command"] for step in trace["chain"]] == ["evaluate.diversity", "preprocess"]
     assert trace["chain"][1]["raw_scans"] == 1
     assert trace["chain"][0]["seeds"] == {"seed": 0}
     json.dumps(trace)

@@ -12,10 +12,14 @@ import numpy as np
 
 from genmorph.cohorts.simulate.anatomy import SHAPE_MODES
 from genmorph.cohorts.simulate.head import HeadLayers
+from genmorph.errors import CohortError
 from genmorph.seeds import derive_seed
 
 SHAPE_AMPLITUDE_MM = 0.75  # of each shape mode, over people
 SHAPE_LIMIT = 1.5  # standard deviations; beyond, several modes together dent a brain's sides
+# The warp realises this part of a wanted medial temporal change of log volume: the shrinking tissue
+# leaves the region of shrinkage.
+MEDIAL_TEMPORAL_YIELD = 0.625
 # how far the changes of Alzheimer's disease have gone
 SEVERITY = {"CN": 0.0, "MCI": 0.5, "AD": 1.0}
 
@@ -261,6 +265,28 @@ def anatomy_of(visit: Visit, seed: int) -> Anatomy:
             scalp_mm=float(7.0 + 0.8 * _bounded(rng)),
         ),
     )
+
+
+def with_medial_temporal_loss(anatomy: Anatomy, loss: float) -> Anatomy:
+    """The same person with a part of the medial temporal gray matter lost.
+
+    Parameters
+    ----------
+    loss : float
+        Part of `medial_temporal_ml` that is lost, from 0 to 0.3; what a person loses indeed lies
+        within a tenth of it.
+
+    Raises
+    ------
+    CohortError
+        When the loss is out of range.
+    """
+    if not 0.0 <= loss <= 0.3:
+        raise CohortError(
+            f"a medial temporal loss of {loss:g} cannot be made", "give a fraction from 0 to 0.3"
+        )
+    scale = anatomy.medial_temporal_scale * (1.0 - loss) ** (1.0 / MEDIAL_TEMPORAL_YIELD)
+    return replace(anatomy, medial_temporal_scale=scale)
 
 
 def contrast_of(visit: Visit, seed: int) -> Contrast:

@@ -9,7 +9,14 @@ import numpy as np
 
 from genmorph.cohorts.simulate.anatomy import FIELD_SPACING_MM, Template, field_grid
 from genmorph.cohorts.simulate.atlas import LabelAtlas
-from genmorph.cohorts.simulate.person import SEVERITY, Anatomy, Visit, anatomy_of, contrast_of
+from genmorph.cohorts.simulate.person import (
+    SEVERITY,
+    Anatomy,
+    Visit,
+    anatomy_of,
+    contrast_of,
+    with_medial_temporal_loss,
+)
 from genmorph.cohorts.simulate.scanner import (
     Acquisition,
     HeadWarp,
@@ -87,19 +94,27 @@ def simulate_scan(
     seed: int,
     scanner: Scanner,
     atlas: LabelAtlas | None = None,
+    medial_temporal_loss: float = 0.0,
 ) -> SimulatedScan:
     """Make one visit's image and truth.
 
     The image is made in slabs, whose bytes do not depend on where they are cut: only the image
     itself, its signal and the brain's voxels are held whole.
 
+    Parameters
+    ----------
+    medial_temporal_loss : float
+        Part of the person's medial temporal gray matter taken away; see
+        `with_medial_temporal_loss`.
+
     Raises
     ------
     GenmorphError
-        When the person's warp folds.
+        When the person's warp folds, or the loss is out of range.
     """
     person = visit.participant_id
-    anatomy, contrast = anatomy_of(visit, seed), contrast_of(visit, seed)
+    anatomy = with_medial_temporal_loss(anatomy_of(visit, seed), medial_temporal_loss)
+    contrast = contrast_of(visit, seed)
     rng = _generator(seed, visit.scan_id, "acquisition")
     tesla = draw_field_strength(rng, scanner)
     if visit.run == 2:  # in the scanner of the first run
@@ -208,15 +223,29 @@ def person_velocity(template: Template, anatomy: Anatomy, rng: np.random.Generat
         rng, field_grid(), correlation_mm=OWN_CORRELATION_MM, amplitude_mm=OWN_AMPLITUDE_MM
     )
     velocity *= template.window
-    modes = [
-        (VENTRICLE_GAIN * np.log(anatomy.ventricle_scale), template.ventricle_velocity),
-        (CORTEX_WARP_EXPONENT * np.log(anatomy.cortex_scale), template.cortex_velocity),
-        (np.log(anatomy.medial_temporal_scale), template.medial_temporal_velocity),
-        *zip(anatomy.shape, template.shape_velocities, strict=True),
-    ]
-    for weight, mode in modes:
+    for weight, mode in zip(mode_weights(anatomy), velocity_modes(template), strict=True):
         velocity += np.float32(weight) * mode
     return velocity
+
+
+def velocity_modes(template: Template) -> list[np.ndarray]:
+    """Velocities `[3, x, y, z]` (mm) that all people share, in the order of `mode_weights`."""
+    return [
+        template.ventricle_velocity,
+        template.cortex_velocity,
+        template.medial_temporal_velocity,
+        *template.shape_velocities,
+    ]
+
+
+def mode_weights(anatomy: Anatomy) -> list[float]:
+    """How much of each of the `velocity_modes` a person has."""
+    return [
+        VENTRICLE_GAIN * np.log(anatomy.ventricle_scale),
+        CORTEX_WARP_EXPONENT * np.log(anatomy.cortex_scale),
+        np.log(anatomy.medial_temporal_scale),
+        *anatomy.shape,
+    ]
 
 
 def _generator(seed: int, *use: str) -> np.random.Generator:

@@ -165,7 +165,12 @@ def sample_tissues(
 
 
 def make_tissues(
-    brain: np.ndarray, samples: dict[str, np.ndarray], *, voxel_ml: float, cortex_scale: float
+    brain: np.ndarray,
+    samples: dict[str, np.ndarray],
+    *,
+    voxel_ml: float,
+    cortex_scale: float,
+    jacobian: np.ndarray | None = None,
 ) -> Tissues:
     """Change tissue classes along the cortex.
 
@@ -178,7 +183,16 @@ def make_tissues(
         Volume of the scanner's voxel.
     cortex_scale : float
         Below one, cortex next to CSF becomes CSF in that proportion; above one, the other way.
+    jacobian : ndarray `[voxels]`, optional
+        Volume of the person's tissue in each voxel, relative to the voxel's own, where the voxels
+        are the template's; None for the voxels of the person's own scan.
     """
+
+    def total(values: np.ndarray) -> float:
+        if jacobian is None:
+            return float(values.sum(dtype=np.float64))
+        return float((values * jacobian).sum(dtype=np.float64))
+
     gray, white = samples["gray"], samples["white"]
     excess = np.maximum(gray + white, 1.0)
     gray, white = gray / excess, white / excess
@@ -189,7 +203,7 @@ def make_tissues(
     whitened = PATCH_STRENGTH * np.clip((-field - PATCH_THRESHOLD) / 0.6, 0.0, 1.0)
     # all of the change of thickness comes from the part of the cortex that borders CSF
     border = gray * outer
-    ratio = float(gray.sum(dtype=np.float64) / max(border.sum(dtype=np.float64), 1e-6))
+    ratio = total(gray) / max(total(border), 1e-6)
     lost = border * np.clip(thinned + max(1.0 - cortex_scale, 0.0) * ratio, 0.0, 1.0)
     gained = csf * outer * max(cortex_scale - 1.0, 0.0)
     turned = gray * inner * whitened
@@ -205,6 +219,6 @@ def make_tissues(
         ventricles=csf * samples["ventricles"],
         medial_temporal=gray * samples["medial_temporal"],
         cortex=gray * np.maximum(outer, inner),
-        gray_to_csf_ml=float((lost - gained).sum(dtype=np.float64) * voxel_ml),
-        gray_to_white_ml=float(turned.sum(dtype=np.float64) * voxel_ml),
+        gray_to_csf_ml=total(lost - gained) * voxel_ml,
+        gray_to_white_ml=total(turned) * voxel_ml,
     )

@@ -55,12 +55,36 @@ def smooth_noise(
     """
     from scipy.ndimage import gaussian_filter
 
-    margin = int(np.ceil(3 * sigma_voxels))
-    white = rng.standard_normal([n + 2 * margin for n in shape], dtype=np.float32)
-    smooth = gaussian_filter(white, sigma_voxels, mode="wrap")
+    smooth = gaussian_filter(white_noise(rng, shape, sigma_voxels), sigma_voxels, mode="wrap")
+    margin = _noise_margin(sigma_voxels)
     inner = tuple(slice(margin, margin + n) for n in shape)
     # a Gaussian filter leaves the variance (4 pi sigma^2)^(-3/2) of white noise in three dimensions
     return smooth[inner] * np.float32((4 * np.pi * sigma_voxels**2) ** 0.75)
+
+
+def white_noise(
+    rng: np.random.Generator, shape: tuple[int, ...], sigma_voxels: float
+) -> np.ndarray:
+    """The noise that `smooth_noise` filters: `shape` with a margin on each side, float32."""
+    margin = _noise_margin(sigma_voxels)
+    return rng.standard_normal([n + 2 * margin for n in shape], dtype=np.float32)
+
+
+def smoothing_matrix(n: int, sigma_voxels: float) -> np.ndarray:
+    """What `smooth_noise` does along one axis, `[n, n with margins]`, float64.
+
+    Axis by axis on `white_noise`, these products give `smooth_noise` but for rounding; rows may be
+    left out or combined where fewer points are asked for.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    margin = _noise_margin(sigma_voxels)
+    matrix = gaussian_filter1d(np.eye(n + 2 * margin), sigma_voxels, axis=0, mode="wrap")
+    return matrix[margin : margin + n] * (4 * np.pi * sigma_voxels**2) ** 0.25
+
+
+def _noise_margin(sigma_voxels: float) -> int:
+    return int(np.ceil(3 * sigma_voxels))
 
 
 def random_velocity(
@@ -108,8 +132,10 @@ def exponential(velocity: np.ndarray, spacing_mm: float, squarings: int = SQUARI
     return displacement
 
 
-def minimum_jacobian(displacement: np.ndarray, spacing_mm: float) -> float:
-    """Smallest Jacobian determinant of position + `displacement`.
+def minimum_jacobian(
+    displacement: np.ndarray, spacing_mm: float, mask: np.ndarray | None = None
+) -> float:
+    """Smallest Jacobian determinant of position + `displacement`, at the voxels of a mask or all.
 
     At each voxel the determinants of all eight choices of forward or backward differences are
     looked at, so that a fold of one cell is seen too.
@@ -125,7 +151,10 @@ def minimum_jacobian(displacement: np.ndarray, spacing_mm: float) -> float:
                 for other in range(3)
             ]
             columns.append(forward[axis][tuple(cut)])
-        lowest = min(lowest, float(_determinant(*columns).min()))
+        determinant = _determinant(*columns)
+        if mask is not None:
+            determinant = determinant[mask[tuple(slice(k, _end(k)) for k in corner)]]
+        lowest = min(lowest, float(determinant.min(initial=np.inf)))
     return lowest
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -153,8 +153,60 @@ def register_affine(brain: Image, options: Registration) -> np.ndarray:
         When ITK finds no way from one image to the other.
     """
 
-    fixed = _coarse_template(options.resolution_mm)
-    moving = _coarsen(brain, options.resolution_mm)
+    return _descend(
+        _coarse_template(options.resolution_mm),
+        _coarsen(brain, options.resolution_mm),
+        lambda: _find_pose(brain, options),
+        options,
+    )
+
+
+@_one_thread()
+def register_to(moving: Image, fixed: Image, options: Registration) -> np.ndarray:
+    """Linear transform that takes a point of one brain's world to that of another.
+
+    Both stand upright already, as after one recipe: the descent starts with their centres of mass
+    on each other, and no other pose is tried.
+
+    Parameters
+    ----------
+    moving, fixed : Image
+        Skull-stripped, background 0.
+    options : Registration
+        Six degrees of freedom (rigid) or twelve; what it says of poses is not used.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Millimetres of `fixed` to those of `moving`, RAS+.
+
+    Raises
+    ------
+    ScanError
+        When ITK finds no way from one image to the other.
+    """
+    import SimpleITK as sitk
+
+    target, other = (_coarsen(image, options.resolution_mm) for image in (fixed, moving))
+    return _descend(
+        target,
+        other,
+        lambda: sitk.Similarity3DTransform(
+            sitk.CenteredTransformInitializer(
+                target,
+                other,
+                sitk.Similarity3DTransform(),
+                sitk.CenteredTransformInitializerFilter.MOMENTS,
+            )
+        ),
+        options,
+    )
+
+
+def _descend(
+    fixed: Any, moving: Any, find_pose: Callable[[], Any], options: Registration
+) -> np.ndarray:
+    """Millimetres of `fixed` to those of `moving` (RAS+), from a pose on."""
     method = _registration(options.iterations, learning_rate=1.0, least_step=1e-3)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(options.sampling_fraction, options.seed)
@@ -162,7 +214,7 @@ def register_affine(brain: Image, options: Registration) -> np.ndarray:
     method.SetSmoothingSigmasPerLevel(list(options.smoothing_mm))
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     try:
-        start = _start(_find_pose(brain, options), options)
+        start = _start(find_pose(), options)
         method.SetInitialTransform(start, inPlace=False)
         found = type(start)(method.Execute(fixed, moving).GetBackTransform())
     except RuntimeError as error:

@@ -99,9 +99,9 @@ def _own_temporary_folder() -> Iterator[None]:
             tempfile.tempdir = before
 
 
-@_own_temporary_folder()
-def register_nonlinear(brain: Image, options: NonlinearRegistration) -> Warp:
-    """Register the template to a brain, both skull-stripped.
+@contextmanager
+def registered(brain: Image, options: NonlinearRegistration) -> Iterator[Registration]:
+    """Register a skull-stripped brain with the template; what it gives holds within the block.
 
     Raises
     ------
@@ -110,18 +110,92 @@ def register_nonlinear(brain: Image, options: NonlinearRegistration) -> Warp:
     """
     import ants
 
-    fixed, moving = (
-        _to_ants(_coarse_template(options.working_mm)),
-        _coarsened(brain, options.working_mm),
-    )
-    found = _register(fixed, moving, options)
-    composed = ants.apply_transforms(
-        fixed, moving, found["fwdtransforms"], compose=f"{tempfile.gettempdir()}/whole_"
-    )
-    field = ants.image_read(composed).numpy()
-    displacement = field.astype(np.float32) * np.float32([-1, -1, 1])  # LPS to RAS
-    affine = _coarse_template(options.working_mm).affine
-    return Warp(displacement, jacobian_determinant(displacement, affine), affine)
+    with _own_temporary_folder():
+        fixed = _to_ants(_coarse_template(options.working_mm))
+        moving = _coarsened(brain, options.working_mm)
+        try:
+            found = ants.registration(
+                fixed,
+                moving,
+                type_of_transform="antsRegistrationSyNQuick[s]",
+                random_seed=options.seed,
+                singleprecision=True,
+            )
+        except Exception as error:  # antspyx raises nothing more special
+            reason = str(error).splitlines()[-1]
+            raise ScanError(f"nonlinear registration failed ({reason})") from None
+        yield Registration(brain, options, found["fwdtransforms"], found["invtransforms"])
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A brain registered with the template, both ways.
+
+    Attributes
+    ----------
+    brain : Image
+    options : NonlinearRegistration
+    to_template, to_scan : list of str
+        Files of ANTs that carry images of the scan to the template, and back.
+    """
+
+    brain: Image
+    options: NonlinearRegistration
+    to_template: list[str]
+    to_scan: list[str]
+
+    def warp(self) -> Warp:
+        """From the template's grid to the scan."""
+        import ants
+
+        template_image = _coarse_template(self.options.working_mm)
+        composed = ants.apply_transforms(
+            _to_ants(template_image),
+            _to_ants(self.brain),
+            self.to_template,
+            compose=f"{tempfile.gettempdir()}/whole_",
+        )
+        field = ants.image_read(composed).numpy()
+        displacement = field.astype(np.float32) * np.float32([-1, -1, 1])  # LPS to RAS
+        affine = template_image.affine
+        return Warp(displacement, jacobian_determinant(displacement, affine), affine)
+
+    def onto_scan(self, map_of_template: Image) -> np.ndarray:
+        """A map in the template's space on the scan's grid, linearly interpolated."""
+        import ants
+
+        moved = ants.apply_transforms(
+            _to_ants(self.brain),
+            _to_ants(map_of_template),
+            self.to_scan,
+            whichtoinvert=[True, False],  # the affine; the inverse warp has a file of its own
+        )
+        return moved.numpy()
+
+
+def register_nonlinear(brain: Image, options: NonlinearRegistration) -> Warp:
+    """Register the template to a brain, both skull-stripped.
+
+    Raises
+    ------
+    ScanError
+        When SyN fails.
+    """
+    with registered(brain, options) as registration:
+        return registration.warp()
+
+
+def template_grid(working_mm: float) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine of the grid that a registration at some voxel size warps."""
+    image = _coarse_template(working_mm)
+    return tuple(image.data.shape), image.affine
+
+
+def software() -> str:
+    """What segments and registers, with its version."""
+    from importlib.metadata import version
+
+    return f"Atropos and SyN of antspyx {version('antspyx')}"
 
 
 def jacobian_determinant(displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -139,7 +213,6 @@ def jacobian_determinant(displacement: np.ndarray, affine: np.ndarray) -> np.nda
     return np.linalg.det(gradient + np.eye(3)).astype(np.float32)
 
 
-@_own_temporary_folder()
 def segment_tissues(
     brain: Image, mask: np.ndarray, options: TissueSegmentation
 ) -> dict[str, np.ndarray]:
@@ -162,21 +235,28 @@ def segment_tissues(
     ScanError
         When the registration or Atropos fails.
     """
+    with registered(brain, options.registration) as registration:
+        return segment_registered(registration, mask, options)
+
+
+def segment_registered(
+    registration: Registration, mask: np.ndarray, options: TissueSegmentation
+) -> dict[str, np.ndarray]:
+    """`segment_tissues` of a brain that is registered already.
+
+    Raises
+    ------
+    ScanError
+        When Atropos fails.
+    """
     import ants
 
+    brain = registration.brain
     scan, region = _to_ants(brain), _to_ants(brain.with_data(mask.astype(np.float32)))
-    working = options.registration.working_mm
-    moved = _register(_coarsened(brain, working), _to_ants(_coarse_template(working)),
-                      options.registration)  # fmt: skip
-    priors = []
-    for name in TISSUES:
-        prior = ants.apply_transforms(scan, _to_ants(_priors()[name]), moved["fwdtransforms"])
-        priors.append(prior)
-    total = sum(prior.numpy() for prior in priors)
+    priors = [registration.onto_scan(_priors()[name]) for name in TISSUES]
+    total = np.maximum(sum(priors), 1e-6)
     known = [
-        prior.new_image_like(
-            np.where(mask, np.maximum(prior.numpy() / np.maximum(total, 1e-6), LEAST_PRIOR), 0)
-        )
+        scan.new_image_like(np.where(mask, np.maximum(prior / total, LEAST_PRIOR), 0))
         for prior in priors
     ]
     try:
@@ -193,21 +273,6 @@ def segment_tissues(
         raise ScanError(f"tissue segmentation failed ({str(error).splitlines()[-1]})") from None
     maps = [image.numpy() for image in found["probabilityimages"]]
     return {name: np.where(mask, array, 0) for name, array in zip(TISSUES, maps, strict=True)}
-
-
-def _register(fixed: Any, moving: Any, options: NonlinearRegistration) -> dict[str, Any]:
-    import ants
-
-    try:
-        return ants.registration(
-            fixed,
-            moving,
-            type_of_transform="antsRegistrationSyNQuick[s]",
-            random_seed=options.seed,
-            singleprecision=True,
-        )
-    except Exception as error:  # antspyx raises nothing more special
-        raise ScanError(f"nonlinear registration failed ({str(error).splitlines()[-1]})") from None
 
 
 def _coarsened(brain: Image, voxel_mm: float) -> Any:

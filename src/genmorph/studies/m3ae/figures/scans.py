@@ -8,24 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genmorph.publish.figures import (
-    VIEWS,
-    mark_sides,
-    one_grid,
-    save_figure,
-    show_slice,
-    slice_grid,
-    style,
-    tiles,
-    voxel_sizes,
-)
-from genmorph.studies.m3ae.figures.common import (
-    Files,
-    Values,
-    describe,
-    growth_colours,
-    words_below,
-)
+from genmorph.publish.comparisons import draw_pairs
+from genmorph.publish.figures import save_figure, slice_grid, style, voxel_sizes
+from genmorph.studies.m3ae.figures.common import Files, Values, describe, words_below
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +20,6 @@ if TYPE_CHECKING:
 
 SHOWN = 6  # volumes of a figure
 RECONSTRUCTIONS_SHOWN = 3
-DIFFERENCE_LIMIT = 0.25
 
 
 def preprocessed(files: Files, values: Values, out: Path) -> None:
@@ -101,30 +85,13 @@ def draw_reconstructions(
     voxel_mm : sequence of float
     footer : str
     """
-    shape = one_grid([volume for _, *both in pairs for volume in both])
-    sizes = [view.size_mm(shape, voxel_mm) for view in VIEWS]
-    middle = len(VIEWS) // 2
-    titles = [t if order == middle else "" for t, *_ in pairs for order in range(len(VIEWS))]
-    limits = (-DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
-    figure, axes = tiles(
-        [width for width, _ in sizes] * len(pairs),
-        [max(height for _, height in sizes)] * 3,
-        column_titles=titles,
-        row_titles=("scan", "reconstruction", "difference"),
-        footer=f"{footer} Difference: reconstruction minus scan, "
-        f"−{DIFFERENCE_LIMIT} blue, 0 black, {DIFFERENCE_LIMIT} orange.",
-        gaps_after=[len(VIEWS) * number - 1 for number in range(1, len(pairs))],
+    return draw_pairs(
+        pairs,
+        names=("scan", "reconstruction"),
+        subtracted=0,
+        voxel_mm=voxel_mm,
+        footer=footer,
     )
-    for number, (_, original, reconstruction) in enumerate(pairs):
-        for order, (view, size) in enumerate(zip(VIEWS, sizes, strict=True)):
-            column = [row[number * len(VIEWS) + order] for row in axes]
-            show_slice(column[0], view.of(original), size)
-            show_slice(column[1], view.of(reconstruction), size)
-            difference = view.of(reconstruction - original)
-            show_slice(column[2], difference, size, colours=growth_colours(), limits=limits)
-            if number == 0:
-                mark_sides(column[0], view.plane)
-    return figure
 
 
 def choose_scans(scans: Sequence[Scan], shown: int = SHOWN) -> list[Scan]:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from genmorph.cli.measure import placed
+from genmorph.cli.evaluate.common import placed
 from genmorph.errors import StoreError
 from genmorph.metrics.measurement import Measurement
 from genmorph.store import Description

@@ -1,0 +1,185 @@
+"""What the measures' commands share: two stores in, one measurement with its origin out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genmorph.cli.common import read_parameters
+from genmorph.errors import CohortError, StoreError
+
+if TYPE_CHECKING:
+    from genmorph.metrics.measurement import Measurement
+    from genmorph.metrics.options import MeasureOptions
+    from genmorph.provenance.record import Record
+    from genmorph.store import Store
+
+Generated = Annotated[
+    Path, typer.Option("--generated", help="index.tsv of the store that is measured.")
+]
+Reference = Annotated[Path, typer.Option("--reference", help="index.tsv of the real store.")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest", help="manifest.tsv of the real cohort; without it every real volume is used."
+    ),
+]
+Participants = Annotated[
+    Path | None, typer.Option("--participants", help="participants.tsv of the real cohort.")
+]
+Out = Annotated[Path, typer.Option("--out", help="The measurement to write (JSON).")]
+Parameters = Annotated[
+    str,
+    typer.Option(
+        "--parameters",
+        help="JSON, or @FILE with JSON, of options over their defaults; "
+        "`genmorph config parameters evaluate STUDY MEASURE` prints those of a study.",
+    ),
+]
+# what the workflow adds to a measure's own options
+CONTEXT = ("study", "measure", "population", "numerical_threads")
+NO_PARAMETERS = "{}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two stores, or the tissues of two stores, and what to do with them.
+
+    Attributes
+    ----------
+    made, real : Store or TissueFolder
+    options : MeasureOptions
+    split_ids : callable
+        Ids of a split's scans in the real store; without a manifest all of them.
+    """
+
+    made: Any
+    real: Any
+    options: MeasureOptions
+    split_ids: Callable[[str], list[str]]
+
+    @property
+    def real_ids(self) -> list[str]:
+        """Ids of the scans that the measured volumes are compared with."""
+        return self.split_ids(self.options.split)
+
+    def placed(self, measurement: Measurement) -> dict[str, Any]:
+        """The measurement as JSON, with the run it is of and what must be said of the data."""
+        return placed(measurement, self.real, self.made, self.options.split)
+
+
+@contextmanager
+def comparing(
+    kind: str,
+    generated: Path,
+    reference: Path,
+    manifest: Path | None,
+    participants: Path | None,
+    out: Path,
+    parameters: str,
+    outputs: Iterable[Path] = (),
+) -> Iterator[tuple[Comparison, Record]]:
+    """Open both stores under a lock on `out`, and record the command when the body has ended.
+
+    `beside` names files that the body writes beside `out`.
+
+    Raises
+    ------
+    ConfigError
+        When an option is unknown or has a wrong value.
+    StoreError
+        When a store cannot be read.
+    """
+    from genmorph.metrics.options import measure_options
+
+    values = read_parameters(parameters)
+    own = {key: value for key, value in values.items() if key not in CONTEXT}
+    options = measure_options(kind, own, f"evaluate {kind}")
+    from genmorph.processes import limit_threads
+
+    limit_threads(values.get("numerical_threads", 1))
+    from genmorph.files import locked
+    from genmorph.metrics.options import MEASURES
+    from genmorph.provenance.record import recording
+
+    if (manifest is None) != (participants is None):
+        raise CohortError("--manifest and --participants go together", "give both, or neither")
+    made, described = opened(generated, MEASURES[kind].of_tissues)
+    real, real_described = opened(reference, MEASURES[kind].of_tissues)
+
+    def split_ids(split: str) -> list[str]:
+        if manifest is None or participants is None:
+            return real.ids
+        from genmorph.cli.selection import scan_ids
+
+        return scan_ids(real, manifest, participants, split, values.get("population"))
+
+    tables = [file for file in (manifest, participants) if file is not None]
+    inputs = [generated, described, reference, real_described, *tables]
+    with (
+        locked(out),
+        recording(
+            f"evaluate.{kind}", out=out, parameters=values, inputs=inputs, outputs=outputs
+        ) as record,
+    ):
+        yield Comparison(made, real, options, split_ids), record
+
+
+def opened(path: Path, of_tissues: bool) -> tuple[Any, Path]:
+    """A side of a comparison, and the file that describes it.
+
+    Parameters
+    ----------
+    path : Path
+        index.tsv of a store, or volumes.tsv of its tissues.
+    of_tissues : bool
+        Which of the two the measure looks at.
+    """
+    if of_tissues:
+        from genmorph.cli.evaluate.tissue_folder import TissueFolder
+
+        return TissueFolder(path), path.with_name("anatomy.json")
+    from genmorph.store import Store
+
+    return Store(path.parent), path.with_name("store.json")
+
+
+def write(out: Path, content: Mapping[str, Any]) -> None:
+    """Write a measurement and print its values, with what a reader has to know of them."""
+    from genmorph.files import write_json
+
+    write_json(out, content)
+    typer.echo(f"{out}: {content['values']}")
+    for note in content["notes"]:
+        typer.echo(f"  {note}")
+
+
+def placed(measurement: Measurement, real: Store, made: Store, split: str) -> dict[str, Any]:
+    """The measurement as JSON, with the run it is of and what must be said of the data.
+
+    Raises
+    ------
+    StoreError
+        When the real store does not say what kind of data it holds.
+    """
+    content = measurement.to_json()
+    content["data_label"] = real.description.data_label
+    source = real.description.source
+    if "layout" not in source:
+        raise StoreError(
+            f"{real.folder}: its store.json does not name the layout of its scans",
+            "make its index again with `genmorph index`",
+        )
+    content["settings"] |= {
+        "run": made.description.source,
+        "cohort": made.description.source["cohort"],
+        "data": "simulated" if source["simulated"] else source["layout"],
+        "grid": list(real.shape),
+        "reference_split": split,
+    }
+    return content

@@ -1,0 +1,76 @@
+"""`genmorph evaluate mmd`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from genmorph.cli.evaluate.common import (
+    NO_PARAMETERS,
+    Comparison,
+    Generated,
+    Manifest,
+    Out,
+    Parameters,
+    Participants,
+    Reference,
+    comparing,
+    write,
+)
+
+if TYPE_CHECKING:
+    from genmorph.metrics.measurement import Measurement
+
+HELD_OUT = "test"
+
+
+def evaluate(
+    generated: Generated,
+    reference: Reference,
+    out: Out,
+    manifest: Manifest = None,
+    participants: Participants = None,
+    parameters: Parameters = NO_PARAMETERS,
+) -> None:
+    """How far the mean images of batches are apart, with what equal distributions would give.
+
+    Against another split than the test scans, values against these stand beside, as `held_out_mmd`
+    and so on: a training reference rewards copies.
+    """
+    with comparing("mmd", generated, reference, manifest, participants, out, parameters) as (
+        two,
+        _,
+    ):
+        measurement = _against(two, two.options.split)
+        if two.options.split != HELD_OUT and manifest is not None:
+            beside = _against(two, HELD_OUT)
+            measurement = replace(
+                measurement,
+                values=measurement.values | _renamed(beside.values),
+                spread=measurement.spread | _renamed(beside.spread),
+                n=measurement.n | _renamed(beside.n),
+                notes=tuple(dict.fromkeys((*measurement.notes, *beside.notes))),
+            )
+        write(out, two.placed(measurement))
+
+
+def _against(two: Comparison, split: str) -> Measurement:
+    from genmorph.metrics.mmd import measure_mmd
+
+    options = two.options
+    return measure_mmd(
+        two.made.volumes(),
+        two.real.volumes(two.split_ids(split)),
+        convention=options.convention,
+        batch_size=options.batch_size,
+        repeats=options.repeats,
+        paired=options.paired,
+        natural_log=options.natural_log,
+        seed=options.seed,
+        reference_name=split,
+        intensity_range=options.intensity_range,
+    )
+
+
+def _renamed(values: dict) -> dict:
+    return {f"held_out_{name}": value for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""Controls of the measures: what they say on data whose answer is known."""

@@ -19,7 +19,7 @@ Maps = Mapping[str, np.ndarray]
 
 CHUNK = 4
 # voxels looked at together: their sums stay in the processor's cache while a chunk of maps is added
-BLOCK = 1 << 14
+BLOCK = 1 << 13
 
 UNIT = "one map a person: the mean of the person's maps"
 

@@ -20,14 +20,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from scipy.ndimage import affine_transform, gaussian_filter
-
 from genmorph.controls.effects import (
     affine_displacement,
     deform_volume,
     random_affine,
     random_displacement,
 )
+from scipy.ndimage import affine_transform, gaussian_filter
+
 from genmorph.metrics.atlas_pairs import FittedSegmenter
 from genmorph.metrics.atlas_score import measure_atlas_score
 from genmorph.metrics.label_groups import group_labels
@@ -46,7 +46,7 @@ from genmorph.studies import load_spec
 
 GRID = (64, 64, 64)
 # small, so that a processor without an accelerator trains it in minutes
-OPTIONS = {"channels": (8, 16, 32, 64), "learning_rate": 3e-3}
+OPTIONS = {"channels": (8, 16, 32, 64), "learning_rate": 3e-3, "cross_entropy_weight": 1.0}
 FWHM_PER_SIGMA = 2.3548
 DARKEST = 0.05  # of a brain's voxels
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("tree", type=Path)
     parser.add_argument("--work", type=Path, required=True, help="folder that is kept")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=45)
     parser.add_argument("--scans", type=int, default=5, help="of the spoiled side")
     chosen = parser.parse_args()
     limit_threads(1)

@@ -207,7 +207,7 @@ def measure_atlas_score(
             "segmenters": [dict(segmenter.settings) for segmenter in segmenters],
             "average": "mean over pairs; of a pair, over the structures that either side has, "
             "background left out; failed pairs are counted, and not in the mean",
-            "spread_over": "pairs",
+            "spread_over": "pairs, which share scans",
             **(settings or {}),
         },
         notes=tuple(notes),

@@ -100,6 +100,25 @@ def soft_dice(shared: Tensor, total: Tensor, smoothing: float) -> Tensor:
     return (2 * shared + smoothing) / (total + smoothing)
 
 
+def segmentation_loss(logits: Tensor, labels: Tensor, options: SliceSegmenterOptions) -> Tensor:
+    """1 - mean Dice over the labels of a batch, plus the weighted cross entropy.
+
+    Parameters
+    ----------
+    logits : Tensor
+        `[n, n_labels, x, z]`.
+    labels : Tensor
+        Whole numbers `[n, x, z]`.
+    options : SliceSegmenterOptions
+    """
+    dice = soft_dice(*overlap(logits.softmax(1), labels), options.dice_smoothing)
+    loss = 1 - dice.mean()
+    if options.cross_entropy_weight > 0:
+        cross_entropy = functional.cross_entropy(logits, labels.long())
+        loss = loss + options.cross_entropy_weight * cross_entropy
+    return loss
+
+
 # -- the trained instrument ------------------------------------------------------------------------
 
 

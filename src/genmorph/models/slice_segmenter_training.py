@@ -19,6 +19,7 @@ from genmorph.models.slice_segmenter import (
     forward_slices,
     overlap,
     percentiles,
+    segmentation_loss,
     soft_dice,
 )
 from genmorph.seeds import derive_seed
@@ -73,9 +74,7 @@ def train_segmenter(
         network.train()
         losses = []
         for slices, truth in _batches(volumes, labels, training_ids, options, order):
-            probabilities = network(slices.to(device)).softmax(1)
-            shared, total = overlap(probabilities, truth.to(device))
-            loss = 1 - soft_dice(shared, total, options.dice_smoothing).mean()
+            loss = segmentation_loss(network(slices.to(device)), truth.to(device), options)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

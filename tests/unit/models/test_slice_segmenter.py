@@ -8,7 +8,13 @@ import torch
 
 from genmorph.errors import MeasurementError, TrainingError, WeightsError
 from genmorph.models.options.slice_segmenter import SliceSegmenterOptions
-from genmorph.models.slice_segmenter import SliceSegmenter, SliceUNet, overlap, soft_dice
+from genmorph.models.slice_segmenter import (
+    SliceSegmenter,
+    SliceUNet,
+    overlap,
+    segmentation_loss,
+    soft_dice,
+)
 from genmorph.models.slice_segmenter_training import train_segmenter
 
 OPTIONS = SliceSegmenterOptions(
@@ -61,6 +67,24 @@ def test_soft_dice_is_its_definition():
         p, g = probabilities[..., label], labels == label
         expected = (2 * (p * g).sum() + 1) / (p.sum() + g.sum() + 1)
         assert found[label].item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_loss_is_one_less_the_mean_dice_plus_cross_entropy(weight):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 4, 5, 6))  # [n, labels, x, z]
+    labels = rng.integers(0, 4, (2, 5, 6))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    dice = [
+        (2 * (p[:, label] * (labels == label)).sum() + 1)
+        / (p[:, label].sum() + (labels == label).sum() + 1)
+        for label in range(4)
+    ]
+    of_truth = np.take_along_axis(p, labels[:, None], axis=1)
+    expected = 1 - np.mean(dice) - weight * np.log(of_truth).mean()
+    options = OPTIONS.model_copy(update={"cross_entropy_weight": weight})
+    found = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(labels), options)
+    assert found.item() == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (21, 23), (5, 4), (1, 9)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genmorph.controls.effects import (
+from genmorph.controls.deformations import (
     affine_displacement,
     deform_labels,
     deform_volume,

@@ -31,6 +31,7 @@ GROUPS = (
     "segment",
     "segmenter",
     "evaluate",
+    "compare",
     "controls",
     "table",
     "figure",

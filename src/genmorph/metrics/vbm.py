@@ -30,10 +30,10 @@ from genmorph.metrics.vbm_moments import CHUNK, Maps, Moments, as_maps, checked_
 from genmorph.metrics.vbm_statistics import (
     LOW_VARIANCE_FRACTION,
     TMap,
-    UndefinedTest,
     paired,
     two_sample,
 )
+from genmorph.metrics.vbm_variances import UndefinedTest
 
 FWHM_MM = 8.0
 MASK_THRESHOLD = 0.1

@@ -15,11 +15,8 @@ import numpy as np
 
 from genmorph.errors import MeasurementError
 from genmorph.metrics.vbm_moments import Differences, Maps, people_matrix
-from genmorph.metrics.vbm_statistics import (
-    TMap,
-    squared_standard_error,
-    with_low_variance_addend,
-)
+from genmorph.metrics.vbm_statistics import TMap
+from genmorph.metrics.vbm_variances import add_low_variance, squared_standard_error
 from genmorph.seeds import derive_seed
 
 UNCORRECTED, FALSE_DISCOVERY, FAMILY_WISE = CORRECTIONS = (
@@ -257,7 +254,7 @@ def _maxima(
     for start in range(0, len(ways), step):
         difference, squared_error = statistic(ways[start : start + step])
         squared_error[squared_error <= 0] = np.nan
-        squared_error = with_low_variance_addend(squared_error, fraction)
+        add_low_variance(squared_error, fraction)
         np.square(difference, out=difference)
         np.divide(difference, squared_error, out=difference)
         found.append(np.nanmax(difference, axis=1))

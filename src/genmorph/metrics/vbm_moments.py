@@ -106,8 +106,10 @@ def moments(
             held = []
     sums.add(held)
     mean, variance = sums.mean_and_variance(len(people))
-    if not (np.isfinite(mean).all() and np.isfinite(sums.squares).all()):
+    if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise _not_finite(maps, mask)
+    if len(people) < 2:
+        variance.fill(np.nan)
     return Moments(mean, variance, tuple(people), tuple(maps), mask)
 
 
@@ -255,13 +257,14 @@ class _Sums:
                     squares += difference
 
     def mean_and_variance(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Over `count` maps; divisor n - 1."""
+        """Over `count` maps; divisor n - 1. The sums are used up."""
         with np.errstate(invalid="ignore", over="ignore"):
-            mean = self.total / count
-            if count < 2:
-                variance = np.full_like(mean, np.nan)
-            else:
-                # rounding may leave a tiny negative number
-                variance = np.maximum(self.squares - self.total * mean, 0) / (count - 1)
+            variance = self.squares
+            variance -= self.total * (self.total / count)
+            # rounding may leave a tiny negative number
+            np.maximum(variance, 0, out=variance)
+            variance /= max(count - 1, 1)
+            mean = self.total
+            mean /= count
             mean += self.origin
         return mean, variance

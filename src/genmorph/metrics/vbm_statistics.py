@@ -16,26 +16,23 @@ import numpy as np
 from genmorph.errors import MeasurementError, did_you_mean
 from genmorph.metrics.measurement import counts
 from genmorph.metrics.vbm_moments import CHUNK, UNIT, Differences, Maps, Moments, moments
+from genmorph.metrics.vbm_variances import (
+    RESPONSIVE_P,
+    VARIANCES,
+    UndefinedTest,
+    add_low_variance,
+    restricted_likelihood_variances,
+    squared_standard_error,
+    welch_satterthwaite,
+)
 
 LOW_VARIANCE_FRACTION = 1e-3
-# of SPM's PET defaults, which are also those under which it corrects low variance; fMRI's is 0.001
-RESPONSIVE_P = 0.05
 
-VARIANCES = {
-    "unequal": "Welch: each group's own variance in each voxel",
-    "pooled": "one variance of both groups in each voxel",
-    "reml": "a variance of each group over all voxels by restricted maximum likelihood, then "
-    "weighted least squares (SPM)",
-}
 DEGREES_OF_FREEDOM = {
     "unequal": "Welch-Satterthwaite, voxel by voxel",
     "pooled": "n - 2",
     "reml": "n - 2",
 }
-
-
-class UndefinedTest(MeasurementError):
-    """The maps are sound, but too few or too alike for the test."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +133,7 @@ def two_sample(
             "bring both groups to one grid, and give one mask",
         )
     people = len(one.people), len(two.people)
-    sums_of_squares = [side.variance * (n - 1) for side, n in zip(sides, people, strict=True)]
-    squared_error = squared_standard_error(
-        (one.mean, two.mean), sums_of_squares, people, variance=variance
-    )
-    degrees: float | np.ndarray = float(sum(people) - 2)
-    if variance == "unequal":
-        degrees = _welch_satterthwaite([side.variance for side in sides], people)
-    estimates = {}
-    if variance == "reml":
-        shares = restricted_likelihood_variances((one.mean, two.mean), sums_of_squares, people)
-        estimates["variance_ratio"] = (shares[0] / shares[1]).item()
+    squared_error, degrees, estimates = _two_sample_error(sides, people, variance)
     return _t_map(
         one.mean - two.mean,
         squared_error,
@@ -220,125 +207,25 @@ def paired(
     )
 
 
-# -- variances -------------------------------------------------------------------------------------
+# -- inside ----------------------------------------------------------------------------------------
 
 
-def squared_standard_error(
-    means: Sequence[np.ndarray],
-    sums_of_squares: Sequence[np.ndarray],
-    people: tuple[int, int],
-    *,
-    variance: str,
-) -> np.ndarray:
-    """Squared standard error of the difference between two means, before any correction.
-
-    Parameters
-    ----------
-    means, sums_of_squares : two of ndarray, shape (..., voxels)
-        Of each group: its mean, and the squared deviations from it summed over people.
-    people : tuple of int
-        In each group.
-    variance : {'unequal', 'pooled', 'reml'}
-
-    Returns
-    -------
-    ndarray, shape (..., voxels)
-    """
+def _two_sample_error(
+    sides: Sequence[Moments], people: tuple[int, int], variance: str
+) -> tuple[np.ndarray, float | np.ndarray, dict[str, float]]:
+    """Squared standard error, degrees of freedom, and what was estimated over all voxels."""
+    sums_of_squares = [side.variance * (n - 1) for side, n in zip(sides, people, strict=True)]
+    means = [side.mean for side in sides]
+    squared_error = squared_standard_error(means, sums_of_squares, people, variance=variance)
     if variance == "unequal":
-        return sum(
-            squares / ((n - 1) * n) for squares, n in zip(sums_of_squares, people, strict=True)
-        )
-    # weighted least squares; equal weights are the pooled test
-    shares = (1.0, 1.0)
+        del sums_of_squares
+        variances = [side.variance for side in sides]
+        return squared_error, welch_satterthwaite(variances, people, squared_error), {}
+    estimates = {}
     if variance == "reml":
         shares = restricted_likelihood_variances(means, sums_of_squares, people)
-    residual = sum(
-        squares / share for squares, share in zip(sums_of_squares, shares, strict=True)
-    ) / (sum(people) - 2)
-    return residual * sum(share / n for share, n in zip(shares, people, strict=True))
-
-
-def restricted_likelihood_variances(
-    means: Sequence[np.ndarray], sums_of_squares: Sequence[np.ndarray], people: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of each group over all responsive voxels, by restricted maximum likelihood.
-
-    SPM's way (spm_est_non_sphericity; Glaser and Friston, Human Brain Function, 2003): each voxel
-    is scaled to a residual variance of one and taken for a sample of one covariance, which is λ₁
-    for the first group's people and λ₂ for the second's. Voxels count whose F-test that both means
-    are zero has p < 0.05. SPM finds λ by Fisher scoring. Here the restricted log-likelihood falls
-    apart into a term for each group, -½ (n - 1) log λ - ½ S / λ, with S the group's sum of squares
-    averaged over the scaled voxels, because each group has a mean of its own; so its maximum is
-    λ = S / (n - 1).
-
-    A voxel's residual variance holds that of its own people, so the scaling draws λ₁ and λ₂
-    together, the more so the fewer people there are: with 12 and 8 people a true ratio of 4 comes
-    out near 3.6. With few people and very unequal groups Welch's test keeps its level better.
-
-    Parameters
-    ----------
-    means, sums_of_squares : two of ndarray, shape (..., voxels)
-    people : tuple of int
-
-    Returns
-    -------
-    tuple of ndarray, shape (..., 1)
-        λ₁ and λ₂, scaled so that they average to one over people, as SPM scales them.
-
-    Raises
-    ------
-    UndefinedTest
-        When no voxel is responsive, or a group does not vary.
-    """
-    from scipy.stats import f
-
-    residual = sum(sums_of_squares) / (sum(people) - 2)
-    explained = sum(n * mean**2 for n, mean in zip(people, means, strict=True)) / 2
-    least = f.isf(RESPONSIVE_P, 2, sum(people) - 2)
-    responsive = (residual > 0) & (explained > least * residual)
-    if not responsive.any(axis=-1).all():
-        raise UndefinedTest(
-            f"VBM: no voxel has means that differ from zero at p < {RESPONSIVE_P}, "
-            "none to estimate the groups' variances from",
-            "use variance `unequal` or `pooled`",
-        )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = [np.where(responsive, squares / residual, 0) for squares in sums_of_squares]
-    number = responsive.sum(axis=-1, keepdims=True)
-    found = [
-        squares.sum(axis=-1, keepdims=True) / (number * (n - 1))
-        for squares, n in zip(scaled, people, strict=True)
-    ]
-    if not all((share > 0).all() for share in found):
-        raise UndefinedTest(
-            "VBM: a group has no variance at all, so the groups cannot be weighted by theirs",
-            "use variance `unequal` or `pooled`",
-        )
-    average = sum(n * share for n, share in zip(people, found, strict=True)) / sum(people)
-    return found[0] / average, found[1] / average
-
-
-def with_low_variance_addend(squared_error: np.ndarray, fraction: float | None) -> np.ndarray:
-    """Ridgway's correction: a fraction of the greatest squared error along the last axis is added.
-
-    Where the squared error is not defined (NaN) it stays so, and does not count.
-    """
-    if fraction is None:
-        return squared_error
-    return squared_error + fraction * np.nanmax(squared_error, axis=-1, keepdims=True)
-
-
-def _welch_satterthwaite(variances: Sequence[np.ndarray], people: tuple[int, int]) -> np.ndarray:
-    """Degrees of freedom of Welch's test; NaN where neither group varies."""
-    parts = [of_group / n for of_group, n in zip(variances, people, strict=True)]
-    total = sum(parts)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # shares of the whole: squares of tiny variances would be lost to underflow
-        shares = [part / total for part in parts]
-        return 1 / sum(share**2 / (n - 1) for share, n in zip(shares, people, strict=True))
-
-
-# -- inside ----------------------------------------------------------------------------------------
+        estimates["variance_ratio"] = (shares[0] / shares[1]).item()
+    return squared_error, float(sum(people) - 2), estimates
 
 
 def _moments_inside(
@@ -371,18 +258,18 @@ def _t_map(
     n: dict[str, int],
     estimates: dict[str, float],
 ) -> TMap:
-    """Divide, and put the voxels back on their grid."""
-    varied = squared_error > 0
-    if not varied.any():
+    """Divide, and put the voxels back on their grid; the squared error is used up."""
+    squared_error[squared_error <= 0] = np.nan
+    if np.isnan(squared_error).all():
         raise UndefinedTest(
             "VBM: no voxel of the mask varies between people",
             "look at the maps: are they copies of one another?",
         )
-    squared_error = np.where(varied, squared_error, np.nan)
-    corrected = with_low_variance_addend(squared_error, settings["low_variance_fraction"])
+    added = add_low_variance(squared_error, settings["low_variance_fraction"]).item()
     if settings["low_variance_fraction"] is not None:
-        addend = settings["low_variance_fraction"] * float(np.nanmax(squared_error))
-        estimates = estimates | {"low_variance_addend": addend}
+        estimates = estimates | {"low_variance_addend": added}
+    t = np.sqrt(squared_error, out=squared_error)
+    np.divide(difference, t, out=t)
 
     def on_grid(values: np.ndarray) -> np.ndarray:
         volume = np.full(mask.shape, np.nan)
@@ -390,7 +277,7 @@ def _t_map(
         return volume
 
     return TMap(
-        t=on_grid(difference / np.sqrt(corrected)),
+        t=on_grid(t),
         degrees_of_freedom=on_grid(degrees) if isinstance(degrees, np.ndarray) else degrees,
         difference=on_grid(difference),
         mask=mask,

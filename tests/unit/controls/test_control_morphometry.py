@@ -9,7 +9,8 @@ import pytest
 
 from genmorph.cohorts.simulate.tissue import scatter
 from genmorph.cohorts.simulate.truth_maps import TrueMaps
-from genmorph.controls import effects, morphometry
+from genmorph.controls import morphometry
+from genmorph.controls.groups import effects
 from genmorph.controls.morphometry import (
     STATISTICS,
     dose_response,

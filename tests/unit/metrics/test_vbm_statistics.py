@@ -12,7 +12,8 @@ from scipy import stats
 
 from genmorph.errors import MeasurementError
 from genmorph.metrics.vbm_moments import Differences, moments
-from genmorph.metrics.vbm_statistics import UndefinedTest, paired, two_sample
+from genmorph.metrics.vbm_statistics import paired, two_sample
+from genmorph.metrics.vbm_variances import UndefinedTest
 
 GRID = (4, 5, 3)
 

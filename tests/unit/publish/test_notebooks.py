@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from genmorph.cli.notebook import notebook as run_notebook
 from genmorph.errors import NotebookError
-from genmorph.plan import NEEDS
+from genmorph.plan.inputs import NEEDS
 from genmorph.publish.notebooks import (
     execute_notebook,
     imported_modules,

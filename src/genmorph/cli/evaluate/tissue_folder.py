@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genmorph.errors import StoreError
-from genmorph.store import Description, Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from genmorph.store import Store
 
 GeneratedTissues = Annotated[
     Path, typer.Option("--generated", help="volumes.tsv of the store that is measured.")
@@ -51,6 +52,7 @@ class TissueFolder:
     def __init__(self, table: Path) -> None:
         from genmorph.files import read_json, read_tsv
         from genmorph.preprocessing.anatomy import DESCRIPTION, VOLUMES_COLUMNS
+        from genmorph.store import Description
 
         self.folder = table.parent
         described = self.folder / DESCRIPTION
@@ -96,6 +98,8 @@ class TissueFolder:
         StoreError
             When there is none: imported tables come without maps.
         """
+        from genmorph.store import Store
+
         folder = self.folder / name
         if not (folder / "index.tsv").is_file():
             raise StoreError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # the longest first, so that two cores end together
-GROUPS = ("chain", "morphometry", "overlap", "memorisation", "distances")
+GROUPS = ("chain", "effects", "overlap", "memorisation", "distances")
 
 
 def module_of_group(group: str) -> str:

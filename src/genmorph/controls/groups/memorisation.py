@@ -38,7 +38,7 @@ def run(seed: int, workers: int, folder: Path) -> Result:
     mean = np.mean(list(training.values()), axis=0).astype(np.float32)
     for kind, made, most in (
         ("fresh people", fresh, MOST_OF_FRESH),
-        ("held-out people's own distribution: the mean training image", {"mean": mean}, 0.0),
+        ("the mean training image", {"mean": mean}, 0.0),
     ):
         rows.append(
             Row(

@@ -195,6 +195,7 @@ def measure_atlas_score(
             "pairs": len(pairs),
             "scored_pairs": len(scored),
             "failed_pairs": sum(isinstance(row, str) for row in outcomes.values()),
+            "scored_structures": sum(name in values for name in structures.values()),
         },
         settings={
             "structures": list(structures.values()),

@@ -175,6 +175,7 @@ def test_values_are_means_over_pairs_and_each_pair_is_kept():
         "pairs": 6,
         "scored_pairs": 6,
         "failed_pairs": 0,
+        "scored_structures": 3,
     }
     assert found.settings["real_labels"] == "network"
     assert found.settings["spread_over"].startswith("pairs")
@@ -431,5 +432,5 @@ def test_what_cannot_be_scored_is_named(generated, reference, how, named):
 
 def test_a_structure_that_neither_side_has_is_said():
     found = quick(made(2), people([1]), structures=SMALL | {9: "nowhere"})
-    assert "nowhere" not in found.values
+    assert "nowhere" not in found.values and found.n["scored_structures"] == 3
     assert any("nowhere: in neither label map of 2 pairs" in note for note in found.notes)

@@ -33,7 +33,7 @@ class SliceSegmenterOptions(Options):
         0.0,
         ge=0,
         description="of cross entropy beside soft Dice. The paper has none; in a short training on "
-        "few people it keeps small structures from vanishing, which soft Dice does not bring back",
+        "few people it helps with small structures, which soft Dice alone may lose for good",
     )
     volumes_at_once: PositiveInt = Field(
         40, description="volumes held in memory, whose slices are shuffled together"

@@ -5,6 +5,9 @@
 All three compute the five-scale definition with a window of 11 taps (mode `wang`); the last row is
 pytorch-msssim in double precision, which the others' values are to be read against. The pair is
 random at several scales, with an empty border as around a brain.
+
+On a machine with more work than cores, set OMP_WAIT_POLICY=PASSIVE: threads of all three then sleep
+while they wait for each other, and do not burn the time that the other thread needs.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from genmorph.controls.effects import (
+from genmorph.controls.deformations import (
     affine_displacement,
     deform_volume,
     random_affine,

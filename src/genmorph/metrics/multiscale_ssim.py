@@ -42,7 +42,7 @@ TAPS, FEWEST_TAPS = 11, 3
 KWON_TAPS = 13  # scipy.ndimage.gaussian_filter cuts its window four SDs from the centre
 KWON_COARSEST_POWER = 4
 # voxels along an axis that one block of a band matrix gives
-BLOCK = 32
+BLOCK = 48
 
 
 # -- definition ------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from genmorph.metrics.frechet import AXES, POSITIONS, REFERENCE_SHAPE, slice_pos
 if TYPE_CHECKING:
     from genmorph.metrics.features import Extractor
 
+# of the energies that a squared distance is the difference of
+ROUNDING = 1e-12
 # intensities beyond these are no [0, 1] with overshoot: the features would be of a clipped image
 LEAST_INTENSITY, GREATEST_INTENSITY = -1.0, 2.0
 
@@ -246,10 +248,13 @@ class Products:
     column_energy: np.ndarray
 
     def squared(self) -> np.ndarray:
-        """Squared distances `[placements, rows, columns]`: |a|² + |b|² - 2 a·b."""
-        found = self.row_energy[:, :, None] + self.column_energy - 2 * self.cross
-        # rounding may leave a tiny negative number where the distance is zero
-        return found.clip(0)
+        """Squared distances `[placements, rows, columns]`: |a|² + |b|² - 2 a·b.
+
+        What rounding leaves of the distance between equal vectors is 0.
+        """
+        energies = self.row_energy[:, :, None] + self.column_energy
+        found = energies - 2 * self.cross
+        return np.where(found > ROUNDING * energies, found, 0.0)
 
 
 def inner_products(

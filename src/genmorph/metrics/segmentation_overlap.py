@@ -23,8 +23,8 @@ Labels = Literal["hard", "soft"]
 MEASURE = "segmentation_overlap"
 DICE, SIMILARITY = "dice", "volumetric_similarity"
 PAPER_ALPHA = 0.01
-# stored maps are rounded, and interpolated ones may exceed their range by a little
-TOLERANCE = 1e-3
+# maps stored as bytes are rounded by half a step of 1/255
+TOLERANCE = 2e-3
 # exact distributions of the signed-rank statistic: without ties by recursion, with ties by all
 # 2^n signs
 MOST_EXACT, MOST_EXACT_WITH_TIES = 50, 13

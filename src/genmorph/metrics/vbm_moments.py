@@ -19,7 +19,7 @@ Maps = Mapping[str, np.ndarray]
 
 CHUNK = 4
 # voxels looked at together: their sums stay in the processor's cache while a chunk of maps is added
-BLOCK = 1 << 14
+BLOCK = 1 << 13
 
 UNIT = "one map a person: the mean of the person's maps"
 
@@ -96,15 +96,13 @@ def moments(
     mask = np.ones(shape, dtype=bool) if mask is None else checked_mask(mask, shape)
     sums = None
     people: list[str] = []
-    held: list[np.ndarray] = []
     for name, vector in people_vectors(maps, mask):
         people.append(name)
-        held.append(vector)
-        sums = sums or _Sums(vector)
-        if len(held) == chunk:
-            sums.add(held)
-            held = []
-    sums.add(held)
+        sums = sums or _Sums(vector, chunk)
+        sums.add(vector)
+        # gone before the next is read: its memory serves again, without new pages
+        del vector
+    sums.flush()
     mean, variance = sums.mean_and_variance(len(people))
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise _not_finite(maps, mask)
@@ -137,9 +135,13 @@ def people_vectors(maps: Maps, mask: np.ndarray) -> Iterator[tuple[str, np.ndarr
     ids = list(maps)
     whole = bool(mask.all())
     for rows in groups_of_people(ids):
-        vectors = [_vector(ids[row], maps[ids[row]], mask, whole) for row in rows]
         name = person(ids[rows[0]]) or ids[rows[0]]
-        yield name, vectors[0] if len(rows) == 1 else np.mean(vectors, axis=0, dtype=np.float64)
+        yield name, _mean_vector(maps, [ids[row] for row in rows], mask, whole)
+
+
+def _mean_vector(maps: Maps, ids: list[str], mask: np.ndarray, whole: bool) -> np.ndarray:
+    vectors = [_vector(scan_id, maps[scan_id], mask, whole) for scan_id in ids]
+    return vectors[0] if len(ids) == 1 else np.mean(vectors, axis=0, dtype=np.float64)
 
 
 def people_matrix(maps: Maps | np.ndarray, mask: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -234,27 +236,45 @@ def _not_finite(maps: Maps, mask: np.ndarray) -> MeasurementError:
 
 
 class _Sums:
-    """Sums over maps of differences from the first, and of their squares."""
+    """Sums over maps of differences from the first, and of their squares.
 
-    def __init__(self, first: np.ndarray) -> None:
+    Maps wait in a buffer until it is full.
+    """
+
+    def __init__(self, first: np.ndarray, chunk: int) -> None:
         self.origin = first.astype(np.float64)
         self.total = np.zeros_like(self.origin)
         self.squares = np.zeros_like(self.origin)
-        self._difference = np.empty(min(BLOCK, len(self.origin)))
+        self._difference = np.empty(min(BLOCK, len(first)))
+        self._waiting = np.empty((chunk, len(first)), first.dtype)
+        self._count = 0
 
-    def add(self, vectors: list[np.ndarray]) -> None:
-        """Add maps in their order, a block of voxels at a time."""
+    def add(self, vector: np.ndarray) -> None:
+        """Add one map."""
+        dtype = np.result_type(self._waiting, vector)
+        if dtype != self._waiting.dtype:
+            # a mean of two scans has more digits than a scan
+            self.flush()
+            self._waiting = np.empty(self._waiting.shape, dtype)
+        self._waiting[self._count] = vector
+        self._count += 1
+        if self._count == len(self._waiting):
+            self.flush()
+
+    def flush(self) -> None:
+        """Add the maps that wait in their order, a block of voxels at a time."""
         # values that are not finite are reported by name once the pass is over
         with np.errstate(invalid="ignore", over="ignore"):
             for start in range(0, len(self.origin), BLOCK):
                 block = slice(start, start + BLOCK)
                 origin, total, squares = self.origin[block], self.total[block], self.squares[block]
                 difference = self._difference[: len(origin)]
-                for vector in vectors:
-                    np.subtract(vector[block], origin, out=difference)
+                for values in self._waiting[: self._count, block]:
+                    np.subtract(values, origin, out=difference)
                     total += difference
                     np.multiply(difference, difference, out=difference)
                     squares += difference
+        self._count = 0
 
     def mean_and_variance(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Over `count` maps; divisor n - 1. The sums are used up."""

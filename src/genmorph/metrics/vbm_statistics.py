@@ -272,6 +272,8 @@ def _t_map(
     np.divide(difference, t, out=t)
 
     def on_grid(values: np.ndarray) -> np.ndarray:
+        if mask.all():
+            return values.reshape(mask.shape)
         volume = np.full(mask.shape, np.nan)
         volume[mask] = values
         return volume

@@ -230,6 +230,9 @@ def test_the_spread_is_over_half_samples_of_people():
     )
     assert found.spread["coronal"] == pytest.approx(expected.spread["mean"])
     assert found.values["half_n_coronal"] == pytest.approx(expected.mean["mean"])
+    assert found.values["extrapolated_coronal"] == pytest.approx(
+        2 * found.values["coronal"] - expected.mean["mean"]
+    )
     assert sorted(name for name in found.values if name.startswith("half_n_")) == sorted(
         f"half_n_{kind}{axis}"
         for kind in ("", "kid_")
@@ -243,7 +246,7 @@ def test_the_value_is_that_of_all_rows():
         slice_frechet(made, real, extractor=Moments(), half_sample_repeats=repeats, **SETTING)
         for repeats in (2, 6)
     )
-    every = [name for name in few.values if not name.startswith("half_n_")]
+    every = [name for name in few.values if not name.startswith(("half_n_", "extrapolated_"))]
     assert [few.values[name] for name in every] == [many.values[name] for name in every]
     assert few.values["half_n_axial"] != many.values["half_n_axial"]
     assert few.spread != many.spread

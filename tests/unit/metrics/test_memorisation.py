@@ -156,9 +156,9 @@ def test_copies_of_held_out_people_are_told_from_copies_of_training_people():
     assert measurement.values["share_flagged"] == 0
     assert measurement.values["global_p"] > 0.9
     assert measurement.values["share_nearer_to_training"] == 0
-    # files of one scan may differ in the last digit of a distance, or not at all
-    ratios = [row.get("ratio", np.inf) for row in measurement.per_scan.values()]
-    assert min(ratios) > 1000
+    assert "median_ratio" not in measurement.values
+    assert any("held-out scans themselves" in note for note in measurement.notes)
+    assert not any("ratio" in row for row in measurement.per_scan.values())
 
 
 def test_copies_are_flagged_in_feature_space():
@@ -332,17 +332,6 @@ def test_one_person_a_side_has_no_p():
     ).measurement
     assert "share_flagged" not in measurement.values and "global_p" not in measurement.values
     assert any("one person on a side" in note for note in measurement.notes)
-
-
-def test_a_median_that_is_not_finite_is_absent():
-    copies = list(HELD_OUT.values())[:3]
-    settings = {"blur_voxels": 0.0, "shift_voxels": 0, "mirror": False}
-    whole = [np.rint(255 * volume).astype(np.float32) for volume in copies]
-    held_out = HELD_OUT | named(whole, "sub-h")
-    measurement = measured(whole, TRAINING, held_out, **settings).measurement
-    ratio = measurement.values.get("median_ratio")
-    assert ratio is None or ratio > 1000
-    assert ratio is not None or any("held-out scans themselves" in n for n in measurement.notes)
 
 
 @pytest.mark.parametrize(

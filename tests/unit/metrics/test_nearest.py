@@ -44,6 +44,7 @@ def test_distance_is_the_mean_square_difference_whatever_the_chunk(volumes, chun
     flat = (flat - flat.mean(1, keepdims=True)) / flat.std(1, keepdims=True)
     expected = np.square(flat[:, None] - flat[None]).mean(2)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+    assert not np.diag(found).any()
 
 
 @pytest.mark.parametrize("blur", [0.0, 1.0])

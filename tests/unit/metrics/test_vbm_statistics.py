@@ -271,7 +271,7 @@ def test_few_maps_are_held_and_each_is_read_once():
 
     maps = Counted()
     found = moments(maps, chunk=3)
-    assert maps.most <= 4
+    assert maps.most <= 2  # values are copied into a buffer of three maps
     assert maps.reads <= 21  # the first also for its grid
     np.testing.assert_allclose(found.variance, np.var(np.arange(20), ddof=1))
 

@@ -78,7 +78,7 @@ def evaluate(
         )
         vbm_maps.save_image(vbm_maps.t_image(found, real.affine), t_map)
         vbm_maps.save_image(vbm_maps.mask_image(found.mask, real.affine), mask)
-        label = two.real.description.data_label
+        label = two.real.description.data_label and f"Data: {two.real.description.data_label}."
         footer = " ".join(filter(None, (vbm_maps.describe(measurement), label)))
         save_figure(vbm_maps.slices(found, real.affine, footer=footer), figure.with_suffix(""))
         save_figure(vbm_maps.glass_brain(found, real.affine, footer=footer), glass.with_suffix(""))

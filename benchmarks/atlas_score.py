@@ -20,14 +20,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from genmorph.controls.effects import (
+from scipy.ndimage import affine_transform, gaussian_filter
+
+from genmorph.controls.deformations import (
     affine_displacement,
     deform_volume,
     random_affine,
     random_displacement,
 )
-from scipy.ndimage import affine_transform, gaussian_filter
-
 from genmorph.metrics.atlas_pairs import FittedSegmenter
 from genmorph.metrics.atlas_score import measure_atlas_score
 from genmorph.metrics.label_groups import group_labels

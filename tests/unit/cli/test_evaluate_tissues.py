@@ -111,6 +111,19 @@ def test_a_t_map_has_its_place_its_mask_and_its_pictures(tables, tmp_path):
     assert figure.is_file() and (tmp_path / "t_glass.png").is_file()
 
 
+def test_a_map_without_a_voxel_over_its_threshold_is_drawn_too(tables, tmp_path):
+    _, real, out = tables
+    other = make_tissues(tmp_path / "other", [f"sub-{n}" for n in range(6, 12)], 0.86, 3)
+    done = run(
+        "vbm", "--generated", other, "--reference", real, "--out", out, "--t-map",
+        tmp_path / "t.nii.gz", "--figure", tmp_path / "t.png",
+        "--parameters", '{"correction": "family-wise", "permutations": 100, "level": 0.02}',
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert json.loads(out.read_text())["values"]["voxels_over"] == 0
+    assert (tmp_path / "t_glass.png").is_file()
+
+
 def test_a_folder_that_is_none_names_the_cure(tmp_path, tables):
     made, real, out = tables
     (real.parent / "anatomy.json").unlink()

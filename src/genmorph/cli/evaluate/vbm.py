@@ -30,7 +30,10 @@ def evaluate(
     participants: Participants = None,
     parameters: Parameters = NO_PARAMETERS,
 ) -> None:
-    """Where gray matter of two populations differs: t-map, its mask, and its pictures."""
+    """Where gray matter of two populations differs: t-map, its mask, and its pictures.
+
+    Slices show every voxel that is tested, the glass brain those over the threshold.
+    """
     mask = t_map.with_name(t_map.name.replace(".nii", "_mask.nii"))
     glass = figure.with_name(f"{figure.stem}_glass.png")
     pictures = [path for one in (figure, glass) for path in (one, one.with_suffix(".svg"))]
@@ -40,6 +43,7 @@ def evaluate(
     ) as (two, _):  # fmt: skip
         from genmorph.errors import MeasurementError
         from genmorph.metrics.vbm import measure_vbm, smooth
+        from genmorph.metrics.vbm_inference import over_threshold
         from genmorph.preprocessing.anatomy import MODULATED
         from genmorph.publish import vbm_maps
         from genmorph.publish.figures import save_figure
@@ -78,8 +82,11 @@ def evaluate(
         )
         vbm_maps.save_image(vbm_maps.t_image(found, real.affine), t_map)
         vbm_maps.save_image(vbm_maps.mask_image(found.mask, real.affine), mask)
+        over = over_threshold(found, measurement.values)
         label = two.real.description.data_label and f"Data: {two.real.description.data_label}."
         footer = " ".join(filter(None, (vbm_maps.describe(measurement), label)))
         save_figure(vbm_maps.slices(found, real.affine, footer=footer), figure.with_suffix(""))
-        save_figure(vbm_maps.glass_brain(found, real.affine, footer=footer), glass.with_suffix(""))
+        save_figure(
+            vbm_maps.glass_brain(found, real.affine, over, footer=footer), glass.with_suffix("")
+        )
         write(out, two.placed(replace(measurement, notes=notes)))

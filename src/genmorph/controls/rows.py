@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -126,7 +127,7 @@ def write_table(files: Sequence[Path], out: Path, root: Path) -> list[Row]:
                     "row": row.control,
                     "column": row.estimator,
                     "value": repr(row.measured),
-                    "measurement": file.absolute().relative_to(root.absolute()).as_posix(),
+                    "measurement": Path(os.path.relpath(file, root)).as_posix(),
                     "key": f"rows.{number}.measured",
                     "format": FORMAT,
                     "comparable": "no paper reports it",
@@ -167,8 +168,10 @@ def check_table(path: Path) -> int:
     Raises
     ------
     ControlError
-        When one failed, or none was held to anything.
+        When there is no table, one failed, or none was held to anything.
     """
+    if not path.is_file():
+        raise ControlError(f"{path}: no such table", "make it with `genmorph controls table`")
     with path.open(newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     failed = [line for line in lines if line["pass"] == FAILED]

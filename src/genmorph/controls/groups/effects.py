@@ -34,6 +34,7 @@ COHORTS, PEOPLE_A_NULL_GROUP = 400, 12
 # 95 % of binomial counts of 5 trials and of 400 cohorts at a rate of 0.05
 FALSE_TRIALS, FALSE_COHORTS = (0, 1), (12, 29)
 SHARES = (0.0005, 0.0015)
+CORRECTED = "low-variance correction"
 TEST = f"VBM, Welch, {STATISTICS.permutations} permutations"
 
 
@@ -95,7 +96,7 @@ def split_rows(without: Measurement, corrected: Measurement) -> list[Row]:
     share = without.values["share"]
     return [
         Row(what, "VBM, Welch", n, share, *SHARES),
-        Row(what, "VBM, Welch, low-variance correction", n, corrected.values["share"], 0.0, share),
+        Row(f"{what}, {CORRECTED}", "VBM, Welch", n, corrected.values["share"], 0.0, share),
     ]
 
 
@@ -107,8 +108,8 @@ def null_rows(found: Measurement) -> list[Row]:
     return [
         Row(what, TEST, n, found.values["rejections"], low, high),
         Row(
-            what,
-            f"{TEST}, low-variance correction",
+            f"{what}, {CORRECTED}",
+            TEST,
             n,
             found.values["low_variance_rejections"],
             0,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -35,11 +36,14 @@ from made_heads import MadeHead, label_maps, make_head
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
+from genmorph.cohorts.simulate.scanner import bias_field
+from genmorph.cohorts.simulate.trees import bids
 from genmorph.preprocessing import scan
 from genmorph.preprocessing.engines import builtin, tissue
 from genmorph.preprocessing.raw import Image, read_scan
 from genmorph.preprocessing.scan import preprocess_image
 from genmorph.processes import limit_threads
+from genmorph.seeds import derive_seed
 from genmorph.studies import load_spec
 
 # Neuromorphometrics numbers of the reference labels, by tissue
@@ -115,6 +119,8 @@ def simulated_heads(root: Path) -> Iterator[tuple[str, MadeHead, tuple]]:
     """Heads of a simulated tree with their truth, each also resampled to another pose."""
     truth = root / "derivatives" / "truth"
     table = pd.read_csv(truth / "truth.tsv", sep="\t").set_index("scan_id")
+    described = json.loads((root / "dataset_description.json").read_text())["GenMorph"]
+    scanner = bids.SCANNER.at(described["ResolutionMm"])
     for number, path in enumerate(sorted(root.glob("sub-*/**/anat/*_T1w.nii.gz"))):
         scan_id = path.name.removesuffix("_T1w.nii.gz")
         image = read_scan(path)
@@ -127,7 +133,10 @@ def simulated_heads(root: Path) -> Iterator[tuple[str, MadeHead, tuple]]:
         brain = volume("desc-brain_mask") > 0.5
         row = table.loc[scan_id]
         tissue_ml = {"GM": row["gray_matter_ml"], "WM": row["white_matter_ml"]}
-        head = MadeHead(image, brain, brain, tissue_ml, None)
+        # drawn again as the simulator drew it: the field is no part of a tree
+        drawn = np.random.default_rng(derive_seed(described["Seed"], "simulate", scan_id, "bias"))
+        field = np.concatenate(list(bias_field(drawn, scanner.grid(), row["bias_amplitude"])))
+        head = MadeHead(image, brain, brain, tissue_ml, np.log(field))
         pose = known_pose(number)
         pull = np.linalg.inv(image.affine) @ np.linalg.inv(pose) @ image.affine
         moved = affine_transform(image.data, pull[:3, :3], pull[:3, 3], order=1)

@@ -4,7 +4,7 @@
 rule segment_run:
     """Tissues of the volumes that a run sampled or reconstructed."""
     input:
-        index=paths.run + "/{segmented}/index.tsv",
+        index=paths.segmented,
         atlas=plan.deep_gray_atlas,
     output:
         table=paths.run_tissues,

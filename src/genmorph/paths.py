@@ -79,6 +79,7 @@ PATTERNS = {
     "validation_reconstructions": _RUN + "/validation_reconstructions",
     "reconstructed": _RUN + "/{reconstructed}",  # one of the two
     # tissues of a store's volumes
+    "segmented": _RUN + "/{segmented}/index.tsv",
     "run_tissues": _RUN + "/{segmented}_tissues/volumes.tsv",
     "real_tissues": _STORE + "/tissues_{split}/volumes.tsv",
     "measurement": _RUN + "/measures/{measure}.json",

@@ -31,8 +31,10 @@ LARGEST_DOSE = max(DOSES)
 LEAST_OVERLAP = 0.5
 POOL, SPLITS, P = 48, 1000, 0.001
 COHORTS, PEOPLE_A_NULL_GROUP = 400, 12
-# 95 % of binomial counts of 5 trials and of 400 cohorts at a rate of 0.05
-FALSE_TRIALS, FALSE_COHORTS = (0, 1), (12, 29)
+# at a rate of 0.05, three or more of 5 trials are rarer than 1 in 800
+FALSE_TRIALS = (0, 2)
+# 95 % of binomial counts of 400 cohorts at that rate
+FALSE_COHORTS = (12, 29)
 SHARES = (0.0005, 0.0015)
 CORRECTED = "low-variance correction"
 TEST = f"VBM, Welch, {STATISTICS.permutations} permutations"

@@ -202,7 +202,7 @@ def test_rows_hold_the_largest_dose_and_none_and_print_the_others():
     )
     rows = effects.dose_rows(found)
     assert [row.verdict for row in rows] == ["yes", *["printed"] * 4, "yes", "yes"]
-    values["dose-20.peak_inside"], values["dose-00.detected"] = 4, 2
+    values["dose-20.peak_inside"], values["dose-00.detected"] = 4, 3
     rows = effects.dose_rows(replace(found, values=values))
     assert [row.verdict for row in rows] == ["no", *["printed"] * 4, "no", "yes"]
     curve = effects.dose_curve(found)

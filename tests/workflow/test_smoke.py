@@ -245,9 +245,14 @@ def test_one_cell_is_traced_to_its_scans(finished):
     assert done.returncode == 0, done.stderr
     trace = json.loads(done.stdout)
     commands = [step["command"] for step in trace["chain"]]
-    assert {"evaluate.frechet", "reconstruct", "train", "index", "preprocess", "ingest"} <= set(
-        commands
-    )
+    assert {
+        "evaluate.reconstruction",
+        "reconstruct",
+        "train",
+        "index",
+        "preprocess",
+        "ingest",
+    } <= set(commands)
     assert (
         sum(step["raw_scans"] for step in trace["chain"] if step["command"] == "preprocess") == 10
     )

@@ -252,18 +252,20 @@ def segment_registered(
     import ants
 
     brain = registration.brain
-    scan, region = _to_ants(brain), _to_ants(brain.with_data(mask.astype(np.float32)))
     priors = [registration.onto_scan(_priors()[name]) for name in TISSUES]
     total = np.maximum(sum(priors), 1e-6)
-    known = [
-        scan.new_image_like(np.where(mask, np.maximum(prior / total, LEAST_PRIOR), 0))
-        for prior in priors
-    ]
+    known = [np.where(mask, np.maximum(prior / total, LEAST_PRIOR), 0) for prior in priors]
+
+    def on_voxels(data: np.ndarray) -> Any:
+        # Voxels are all that Atropos needs. Where the scan lies is left out: its files round an
+        # origin to single precision, and images then count as lying in different places.
+        return ants.from_numpy(np.asarray(data, np.float32), spacing=brain.voxel_mm.tolist())
+
     try:
         found = ants.atropos(
-            scan,
-            region,
-            i=known,
+            on_voxels(brain.data),
+            on_voxels(mask),
+            i=[on_voxels(prior) for prior in known],
             m=f"[{options.smoothing},1x1x1]",
             c=f"[{options.iterations},0]",
             priorweight=options.prior_weight,

@@ -85,6 +85,19 @@ def test_tissues_of_a_made_head_are_found(moved):
     assert all(np.array_equal(found[name], again[name]) for name in found)
 
 
+def test_a_scan_that_lies_obliquely_far_from_the_origin_is_segmented(moved):
+    """Its place does not fit into single precision, which the files of ANTs have."""
+    image, inside, _ = moved
+    turn = np.eye(4)
+    angle = np.deg2rad(7.3)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[:3, 3] = [412.277955532, -314.559331189, 514.259323217]
+    found = segment_tissues(
+        Image(image.data, turn @ image.affine), inside, TissueSegmentation(registration=COARSE)
+    )
+    np.testing.assert_allclose(sum(found.values())[inside], 1.0, atol=1e-3)
+
+
 def test_images_go_to_ants_and_back():
     image = builtin.template()
     back = tissue._from_ants(tissue._to_ants(image))

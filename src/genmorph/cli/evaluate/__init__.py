@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 
 import typer
 
+from genmorph.cli.evaluate.common import command_of
 from genmorph.metrics.options import MEASURES
 
 
@@ -19,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
         rich_markup_mode=None,
     )
     for name, measure in MEASURES.items():
-        command = importlib.import_module(f"genmorph.cli.evaluate.{name}").evaluate
-        group.command(name, help=f"{measure.papers}: {measure.summary}")(command)
+        command = command_of(name)
+        about = f"{measure.papers}: {measure.summary}\n\n{inspect.getdoc(command)}"
+        group.command(name, help=about)(command)
     app.add_typer(group, name="evaluate")

@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genmorph.cli.common import Workers
-from genmorph.cli.evaluate.common import (
-    NO_PARAMETERS,
-    Generated,
-    Manifest,
-    Out,
-    Parameters,
-    Participants,
-    Reference,
-    comparing,
-    write,
-)
+from genmorph.cli.evaluate.common import Comparison
+from genmorph.errors import ConfigError
+from genmorph.metrics.measurement import Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,16 +19,12 @@ if TYPE_CHECKING:
     from genmorph.store import Store
 
 
-def evaluate(
-    generated: Generated,
-    reference: Reference,
-    out: Out,
+def measure(
+    two: Comparison,
+    *,
     segmenters: Annotated[
         Path, typer.Option("--segmenters", help="segmenters.json of `genmorph segmenter`.")
     ],
-    manifest: Manifest = None,
-    participants: Participants = None,
-    parameters: Parameters = NO_PARAMETERS,
     labels: Annotated[
         Path | None,
         typer.Option("--labels", help="Label maps of real scans, for real_labels: manual."),
@@ -45,50 +33,43 @@ def evaluate(
         str, typer.Option("--grouping", help="Whose numbers the label maps have.")
     ] = "freesurfer_aseg",
     workers: Workers = 1,
-) -> None:
+) -> Measurement:
     """Would a generated brain do as an atlas? Its labels, carried to real people, against theirs.
 
     With a store of other real people as --generated it is the bound that a perfect model reaches.
     """
-    from genmorph.errors import ConfigError
+    from concurrent.futures import ProcessPoolExecutor
+    from functools import partial
+    from multiprocessing import get_context
 
-    with comparing(
-        "atlas_score", generated, reference, manifest, participants, out, parameters
-    ) as (two, record):
-        from concurrent.futures import ProcessPoolExecutor
-        from functools import partial
-        from multiprocessing import get_context
+    from genmorph.cli.segmenter import read_segmenters
+    from genmorph.metrics.atlas_score import measure_atlas_score
+    from genmorph.preprocessing.steps import Registration
+    from genmorph.preprocessing.volumes import register_volumes
 
-        from genmorph.cli.segmenter import read_segmenters
-        from genmorph.metrics.atlas_score import measure_atlas_score
-        from genmorph.preprocessing.steps import Registration
-        from genmorph.preprocessing.volumes import register_volumes
-
-        options = two.options
-        if (options.real_labels == "manual") != (labels is not None):
-            raise ConfigError(
-                f"atlas score: real_labels {options.real_labels}, and "
-                f"{'no folder' if labels is None else 'a folder'} of labels",
-                "give --labels with real_labels: manual, and only then",
-            )
-        record.add_input(segmenters)
-        manual = None if labels is None else _manual_labels(labels, grouping, two.real)
-        how = Registration()
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            measurement = measure_atlas_score(
-                two.made.volumes(),
-                two.real.volumes(two.real_ids),
-                segmenters=read_segmenters(segmenters),
-                register=partial(register_volumes, grid_affine=two.real.affine, options=how),
-                manual_labels=manual,
-                n_generated=options.generated,
-                n_reference_each=options.reference_each,
-                seed=options.seed,
-                least_held_out_dice=options.least_held_out_dice,
-                settings={"registration": how.model_dump(mode="json")},
-                run_map=pool.map,
-            )
-        write(out, two.placed(measurement))
+    options = two.options
+    if (options.real_labels == "manual") != (labels is not None):
+        raise ConfigError(
+            f"atlas score: real_labels {options.real_labels}, and "
+            f"{'no folder' if labels is None else 'a folder'} of labels",
+            "give --labels with real_labels: manual, and only then",
+        )
+    two.record.add_input(segmenters)
+    how = Registration()
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return measure_atlas_score(
+            two.made.volumes(),
+            two.real.volumes(two.real_ids),
+            segmenters=read_segmenters(segmenters),
+            register=partial(register_volumes, grid_affine=two.real.affine, options=how),
+            manual_labels=None if labels is None else _manual_labels(labels, grouping, two.real),
+            n_generated=options.generated,
+            n_reference_each=options.reference_each,
+            seed=options.seed,
+            least_held_out_dice=options.least_held_out_dice,
+            settings={"registration": how.model_dump(mode="json")},
+            run_map=pool.map,
+        )
 
 
 def _manual_labels(folder: Path, grouping: str, store: Store) -> Mapping[str, np.ndarray]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,15 +16,21 @@ from genmorph.cli.common import read_parameters
 from genmorph.errors import CohortError, StoreError
 
 if TYPE_CHECKING:
+    from genmorph.metrics.features import Extractor
     from genmorph.metrics.measurement import Measurement
-    from genmorph.metrics.options import MeasureOptions
     from genmorph.provenance.record import Record
     from genmorph.store import Store
 
 Generated = Annotated[
-    Path, typer.Option("--generated", help="index.tsv of the store that is measured.")
+    Path,
+    typer.Option(
+        "--generated", help="What is measured: index.tsv of a store, or volumes.tsv of its tissues."
+    ),
 ]
-Reference = Annotated[Path, typer.Option("--reference", help="index.tsv of the real store.")]
+Reference = Annotated[
+    Path,
+    typer.Option("--reference", help="The same of the real scans: index.tsv or volumes.tsv."),
+]
 Manifest = Annotated[
     Path | None,
     typer.Option(
@@ -41,6 +49,9 @@ Parameters = Annotated[
         "`genmorph config parameters evaluate STUDY MEASURE` prints those of a study.",
     ),
 ]
+FeatureWeights = Annotated[
+    Path | None, typer.Option("--feature-weights", help="The FID Inception file.")
+]
 # what the workflow adds to a measure's own options
 CONTEXT = ("study", "measure", "population", "numerical_threads")
 NO_PARAMETERS = "{}"
@@ -56,21 +67,77 @@ class Comparison:
     options : MeasureOptions
     split_ids : callable
         Ids of a split's scans in the real store; without a manifest all of them.
+    record : Record
+        Of the command; what a measure reads beside the two sides is added to it.
+    beside : list of Path
+        What a measure writes beside its measurement; it appends to the list.
+    by_splits : bool
+        Whether anything says which scans belong to which split.
     """
 
     made: Any
     real: Any
-    options: MeasureOptions
+    options: Any
     split_ids: Callable[[str], list[str]]
+    record: Record
+    beside: list[Path]
+    by_splits: bool
 
     @property
     def real_ids(self) -> list[str]:
         """Ids of the scans that the measured volumes are compared with."""
         return self.split_ids(self.options.split)
 
-    def placed(self, measurement: Measurement) -> dict[str, Any]:
-        """The measurement as JSON, with the run it is of and what must be said of the data."""
-        return placed(measurement, self.real, self.made, self.options.split)
+    def noted(self, measurement: Measurement) -> Measurement:
+        """A measurement of tissues, with what could not be segmented."""
+        failed = (
+            *self.made.note_of_failures("generated"),
+            *self.real.note_of_failures("real"),
+        )
+        return replace(measurement, notes=(*measurement.notes, *failed))
+
+
+def command_of(kind: str) -> Callable[..., None]:
+    """The command of a measure: the options that all share, then those of its own function.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the measure and of the module here whose `measure(two, *, ...)` gives a
+        `Measurement`; its keyword arguments are options of the command.
+    """
+    module = importlib.import_module(f"genmorph.cli.evaluate.{kind}")
+    shared = inspect.signature(_shared, eval_str=True).parameters
+    own = {
+        name: parameter
+        for name, parameter in inspect.signature(module.measure, eval_str=True).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+    def evaluate(**values: Any) -> None:
+        out = values["out"]
+        with comparing(kind, **{name: values[name] for name in shared}) as two:
+            measurement = module.measure(two, **{name: values[name] for name in own})
+            write(out, placed(measurement, two.real, two.made, two.options.split))
+
+    every = [*shared.values(), *own.values()]
+    # typer reads both
+    evaluate.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    evaluate.__annotations__ = {one.name: one.annotation for one in every}
+    evaluate.__doc__ = module.measure.__doc__
+    return evaluate
+
+
+def _shared(
+    *,
+    generated: Generated,
+    reference: Reference,
+    out: Out,
+    manifest: Manifest = None,
+    participants: Participants = None,
+    parameters: Parameters = NO_PARAMETERS,
+) -> None:
+    """Options of every measure."""
 
 
 @contextmanager
@@ -82,11 +149,8 @@ def comparing(
     participants: Path | None,
     out: Path,
     parameters: str,
-    outputs: Iterable[Path] = (),
-) -> Iterator[tuple[Comparison, Record]]:
-    """Open both stores under a lock on `out`, and record the command when the body has ended.
-
-    `beside` names files that the body writes beside `out`.
+) -> Iterator[Comparison]:
+    """Open both sides under a lock on `out`, and record the command when the body has ended.
 
     Raises
     ------
@@ -121,13 +185,24 @@ def comparing(
 
     tables = [file for file in (manifest, participants) if file is not None]
     inputs = [generated, described, reference, real_described, *tables]
+    beside: list[Path] = []
     with (
         locked(out),
         recording(
-            f"evaluate.{kind}", out=out, parameters=values, inputs=inputs, outputs=outputs
+            f"evaluate.{kind}", out=out, parameters=values, inputs=inputs, outputs=beside
         ) as record,
     ):
-        yield Comparison(made, real, options, split_ids), record
+        yield Comparison(made, real, options, split_ids, record, beside, manifest is not None)
+
+
+def extractor_of(two: Comparison, weights: Path | None) -> Extractor:
+    """The network of the features a measure compares; a file of weights goes into the record."""
+    from genmorph.metrics.features import load_extractor
+
+    if weights is None:
+        return load_extractor(two.options.extractor, None)
+    two.record.add_input(weights, base="external")
+    return load_extractor(two.options.extractor, weights.read_bytes())
 
 
 def opened(path: Path, of_tissues: bool) -> tuple[Any, Path]:

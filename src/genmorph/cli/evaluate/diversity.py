@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from genmorph.cli.evaluate.common import (
-    NO_PARAMETERS,
-    Generated,
-    Manifest,
-    Out,
-    Parameters,
-    Participants,
-    Reference,
-    comparing,
-    write,
-)
+from genmorph.cli.evaluate.common import Comparison
+from genmorph.metrics.measurement import Measurement
 
 
-def evaluate(
-    generated: Generated,
-    reference: Reference,
-    out: Out,
-    manifest: Manifest = None,
-    participants: Participants = None,
-    parameters: Parameters = NO_PARAMETERS,
-) -> None:
+def measure(two: Comparison) -> Measurement:
     """How alike generated volumes are; the real store only says what data they belong to."""
-    with comparing("diversity", generated, reference, manifest, participants, out, parameters) as (
-        two,
-        _,
-    ):
-        from genmorph.metrics.diversity import measure_diversity
+    from genmorph.metrics.diversity import measure_diversity
 
-        measurement = measure_diversity(
-            two.made.volumes().items(),
-            data_range=two.options.data_range,
-            max_pairs=two.options.max_pairs,
-        )
-        write(out, two.placed(measurement))
+    return measure_diversity(
+        two.made.volumes().items(),
+        data_range=two.options.data_range,
+        max_pairs=two.options.max_pairs,
+    )

@@ -7,31 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genmorph.cli.evaluate.common import (
-    NO_PARAMETERS,
-    Comparison,
-    Generated,
-    Manifest,
-    Out,
-    Parameters,
-    Participants,
-    Reference,
-    comparing,
-    write,
-)
+from genmorph.cli.evaluate.common import Comparison, FeatureWeights, extractor_of
+from genmorph.metrics.measurement import Measurement
 
 if TYPE_CHECKING:
     from genmorph.metrics.memorisation import Memorisation
     from genmorph.store import Volumes
 
 
-def evaluate(
-    generated: Generated,
-    reference: Reference,
-    out: Out,
-    manifest: Manifest = None,
-    participants: Participants = None,
-    parameters: Parameters = NO_PARAMETERS,
+def measure(
+    two: Comparison,
+    *,
     training: Annotated[
         Path | None,
         typer.Option(
@@ -44,62 +30,52 @@ def evaluate(
         Path | None,
         typer.Option("--figure", help="PNG of the nearest pairs to draw, with an SVG beside it."),
     ] = None,
-    feature_weights: Annotated[
-        Path | None, typer.Option("--feature-weights", help="The FID Inception file.")
-    ] = None,
-) -> None:
+    feature_weights: FeatureWeights = None,
+) -> Measurement:
     """Whether generated volumes are nearer to training people than to held-out people."""
-    from genmorph.errors import CohortError
+    from genmorph.metrics.memorisation import measure_memorisation
 
-    if training is None and manifest is None:
+    options = two.options
+    seen = _training(two, training)
+    found = measure_memorisation(
+        two.made.volumes(),
+        seen,
+        two.real.volumes(two.real_ids),
+        space=options.space,
+        extractor=extractor_of(two, feature_weights) if options.space == "feature" else None,
+        blur_voxels=options.blur_voxels,
+        shift_voxels=options.shift_voxels,
+        mirror=options.mirror,
+        positions=options.positions,
+        reference_shape=options.reference_grid,
+        averaged_slices=options.averaged_slices,
+        people=options.people,
+        draws=options.draws,
+        permutations=options.permutations,
+        alpha=options.alpha,
+        seed=options.seed,
+        chunk=options.chunk,
+    )
+    if figure:
+        two.beside.extend([figure.with_suffix(".png"), figure.with_suffix(".svg")])
+        _draw(found, two, seen, figure)
+    return found.measurement
+
+
+def _training(two: Comparison, index: Path | None) -> Volumes:
+    """Scans that the model was trained on."""
+    from genmorph.errors import CohortError
+    from genmorph.store import Store
+
+    if index is not None:
+        two.record.add_input(index)
+        return Store(index.parent).volumes()
+    if not two.by_splits:
         raise CohortError(
             "memorisation: nothing says who was trained on",
             "give --manifest and --participants, or the store of --training",
         )
-    drawn = [figure.with_suffix(".png"), figure.with_suffix(".svg")] if figure else []
-    with comparing(
-        "memorisation", generated, reference, manifest, participants, out, parameters, drawn
-    ) as (two, record):
-        from genmorph.metrics.memorisation import measure_memorisation
-        from genmorph.store import Store
-
-        if training is None:
-            seen = two.real.volumes(two.split_ids("train"))
-        else:
-            record.add_input(training)
-            seen = Store(training.parent).volumes()
-        options = two.options
-        extractor = None
-        if options.space == "feature":
-            from genmorph.metrics.features import load_extractor
-
-            weights = None
-            if feature_weights is not None:
-                weights = feature_weights.read_bytes()
-                record.add_input(feature_weights, base="external")
-            extractor = load_extractor(options.extractor, weights)
-        found = measure_memorisation(
-            two.made.volumes(),
-            seen,
-            two.real.volumes(two.real_ids),
-            space=options.space,
-            extractor=extractor,
-            blur_voxels=options.blur_voxels,
-            shift_voxels=options.shift_voxels,
-            mirror=options.mirror,
-            positions=options.positions,
-            reference_shape=options.reference_grid,
-            averaged_slices=options.averaged_slices,
-            people=options.people,
-            draws=options.draws,
-            permutations=options.permutations,
-            alpha=options.alpha,
-            seed=options.seed,
-            chunk=options.chunk,
-        )
-        write(out, two.placed(found.measurement))
-        if figure:
-            _draw(found, two, seen, figure)
+    return two.real.volumes(two.split_ids("train"))
 
 
 def _draw(found: Memorisation, two: Comparison, seen: Volumes, path: Path) -> None:

@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
-from genmorph.cli.evaluate.common import (
-    NO_PARAMETERS,
-    Comparison,
-    Generated,
-    Manifest,
-    Out,
-    Parameters,
-    Participants,
-    Reference,
-    comparing,
-    write,
-)
-
-if TYPE_CHECKING:
-    from genmorph.metrics.measurement import Measurement
+from genmorph.cli.evaluate.common import Comparison
+from genmorph.metrics.measurement import Measurement
 
 HELD_OUT = "test"
 
 
-def evaluate(
-    generated: Generated,
-    reference: Reference,
-    out: Out,
-    manifest: Manifest = None,
-    participants: Participants = None,
-    parameters: Parameters = NO_PARAMETERS,
-) -> None:
+def measure(two: Comparison) -> Measurement:
     """How far the mean images of batches are apart, with what equal distributions would give.
 
     Against another split than the test scans, values against these stand beside, as `held_out_mmd`
     and so on: a training reference rewards copies.
     """
-    with comparing("mmd", generated, reference, manifest, participants, out, parameters) as (
-        two,
-        _,
-    ):
-        measurement = _against(two, two.options.split)
-        if two.options.split != HELD_OUT and manifest is not None:
-            beside = _against(two, HELD_OUT)
-            measurement = replace(
-                measurement,
-                values=measurement.values | _renamed(beside.values),
-                spread=measurement.spread | _renamed(beside.spread),
-                n=measurement.n | _renamed(beside.n),
-                notes=tuple(dict.fromkeys((*measurement.notes, *beside.notes))),
-            )
-        write(out, two.placed(measurement))
+    measurement = _against(two, two.options.split)
+    if two.options.split == HELD_OUT or not two.by_splits:
+        return measurement
+    beside = _against(two, HELD_OUT)
+    return replace(
+        measurement,
+        values=measurement.values | _renamed(beside.values),
+        spread=measurement.spread | _renamed(beside.spread),
+        n=measurement.n | _renamed(beside.n),
+        notes=tuple(dict.fromkeys((*measurement.notes, *beside.notes))),
+    )
 
 
 def _against(two: Comparison, split: str) -> Measurement:
@@ -72,5 +49,5 @@ def _against(two: Comparison, split: str) -> Measurement:
     )
 
 
-def _renamed(values: dict) -> dict:
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"held_out_{name}": value for name, value in values.items()}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from genmorph.errors import StoreError
 
@@ -14,12 +12,6 @@ if TYPE_CHECKING:
 
     from genmorph.store import Store
 
-GeneratedTissues = Annotated[
-    Path, typer.Option("--generated", help="volumes.tsv of the store that is measured.")
-]
-ReferenceTissues = Annotated[
-    Path, typer.Option("--reference", help="volumes.tsv of the real store.")
-]
 OK = "ok"
 
 

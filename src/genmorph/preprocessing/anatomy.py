@@ -306,11 +306,9 @@ def store_described(store: Store) -> dict[str, Any]:
 
 def describe(options: AnatomyOptions, atlas: Atlas | None) -> dict[str, Any]:
     """What a measurement says of the segmentation."""
-    from genmorph.preprocessing.engines import tissue
-
     return {
         "engine": options.engine,
-        "software": tissue.software(),
+        "software": _software(options.engine),
         "options": options.model_dump(mode="json"),
         "template": "MNI152NLin2009aSym (nilearn)",
         "deep_gray_atlas": atlas.describe() if atlas else None,
@@ -318,6 +316,19 @@ def describe(options: AnatomyOptions, atlas: Atlas | None) -> dict[str, Any]:
         if atlas
         else "with what of deep gray matter its intensity gives it",
     }
+
+
+def _software(engine: str) -> str:
+    """What segments and what registers, with versions."""
+    from importlib import import_module
+
+    from genmorph.preprocessing.engines import ENGINES, tissue
+
+    if engine == "builtin":
+        return tissue.software("Atropos", "SyN")
+    versions = import_module(ENGINES[engine]).versions()
+    tools = ", ".join(f"{tool} {version}" for tool, version in versions.items())
+    return f"{tools}; {tissue.software('SyN')}"
 
 
 def _work(

@@ -14,10 +14,11 @@ from genmorph.preprocessing.anatomy import (
     VOLUMES_COLUMNS,
     AnatomyOptions,
     brain_of,
+    describe,
     read_atlas,
     segment_store,
 )
-from genmorph.preprocessing.engines import tissue
+from genmorph.preprocessing.engines import fsl, tissue
 from genmorph.preprocessing.engines.tissue import NonlinearRegistration, TissueSegmentation
 from genmorph.preprocessing.own_tissues import import_folder
 from genmorph.store import Description, Store, write_store
@@ -94,6 +95,14 @@ def test_modulated_gray_matter_holds_the_gray_matter_of_the_scan(segmented):
     assert maps.read("sub-1").sum() * voxel_ml == pytest.approx(gray_ml, rel=0.005)
     assert maps.description.source["anatomy"]["deep_gray_atlas"]["name"] == "middle"
     assert maps.description.data_label == store.description.data_label
+
+
+def test_the_description_names_the_software_that_segmented(monkeypatch):
+    assert describe(COARSE, None)["software"].startswith("Atropos and SyN of antspyx")
+    monkeypatch.setattr(fsl, "versions", lambda: {"FSL": "6.0"})
+    other = describe(COARSE.model_copy(update={"engine": "fsl"}), None)
+    assert other["software"].startswith("FSL 6.0; SyN of antspyx")
+    assert "Atropos" not in other["software"]
 
 
 def test_when_every_volume_fails_nothing_is_written(tmp_path):

@@ -191,11 +191,11 @@ def template_grid(working_mm: float) -> tuple[tuple[int, int, int], np.ndarray]:
     return tuple(image.data.shape), image.affine
 
 
-def software() -> str:
-    """What segments and registers, with its version."""
+def software(*methods: str) -> str:
+    """Methods of ANTs and the version that carries them out: `Atropos and SyN of antspyx 0.6.1`."""
     from importlib.metadata import version
 
-    return f"Atropos and SyN of antspyx {version('antspyx')}"
+    return f"{' and '.join(methods)} of antspyx {version('antspyx')}"
 
 
 def jacobian_determinant(displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -83,6 +83,14 @@ class MmdOptions(MeasureOptions):
     seed: int = 0
 
 
+class SliceConsistencyOptions(MeasureOptions):
+    """Differences of neighbouring slices."""
+
+    background: float = Field(
+        0.05, ge=0, lt=1, description="two voxels that are both no brighter are not compared"
+    )
+
+
 class ReconstructionOptions(MeasureOptions):
     """Differences between scans and their reconstructions."""
 
@@ -199,6 +207,11 @@ MEASURES: dict[str, Measure] = {
         MsSsimOptions, "P2, P3, P5", "MS-SSIM of pairs of samples, or of reconstructions."
     ),
     "mmd": Measure(MmdOptions, "P2, P3, P5", "Maximum mean discrepancy, with its floor."),
+    "slice_consistency": Measure(
+        SliceConsistencyOptions,
+        "not in the papers",
+        "Differences of neighbouring slices along each axis, beside those of real scans.",
+    ),
     "tissue_volumes": Measure(
         TissueVolumesOptions,
         "P5",

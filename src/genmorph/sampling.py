@@ -74,7 +74,7 @@ def draw_samples(
     """
     import torch
 
-    model = _ready(model, device)
+    model = on_device(model, device)
     for first in range(0, n, batch_size):
         numbers = range(first, first + batch_size)
         generators = [
@@ -105,7 +105,7 @@ def reconstruct_scans(
     """
     import torch
 
-    model = _ready(model, device)
+    model = on_device(model, device)
     if tuple(store.shape) != tuple(model.shape):
         raise GenmorphError(
             f"store of {tuple(store.shape)} volumes, model of {tuple(model.shape)}",
@@ -120,7 +120,14 @@ def reconstruct_scans(
         yield from zip(own, made, strict=False)
 
 
-def _ready(model: torch.nn.Module, device: str) -> torch.nn.Module:
+def on_device(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    """A model in evaluation mode on a device.
+
+    Raises
+    ------
+    GenmorphError
+        When it is a GPU and there is none.
+    """
     import torch
 
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():

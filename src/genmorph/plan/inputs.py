@@ -109,9 +109,24 @@ class Inputs(Parameters):
         }
 
     def measured(self, study: str, model: str, seed: str, measure: str) -> str:
-        """What a measure looks at: index of the run's store, or the table of its tissues."""
+        """What a measure looks at: index of the run's store, table of its tissues, or its model.
+
+        Raises
+        ------
+        ConfigError
+            When the measure looks at a model, and the run has none of that kind.
+        """
         store = self.study(study).measures[measure]["store"]
         words = self.run_words(study, model, int(seed))
+        if not self._is_measured(study, model, measure):
+            kind = self.measure_kind(study, measure)
+            raise ConfigError(
+                f"study {study}: measure '{measure}' looks at a trained {MEASURES[kind].of_model}, "
+                f"which '{model}' is not",
+                "ask for it of another model",
+            )
+        if MEASURES[self.measure_kind(study, measure)].of_model:
+            return str(self.paths.fill("checkpoint", **words))
         if self._of_tissues(study, measure):
             return str(self.paths.fill("run_tissues", segmented=store, **words))
         return str(self.paths.fill(store, **words) / "index.tsv")
@@ -129,6 +144,12 @@ class Inputs(Parameters):
                 split=room.measures[measure]["split"],
             )
         )
+
+    def _is_measured(self, study: str, model: str, measure: str) -> bool:
+        """Whether a measure applies to a run: one of models to those of its architecture alone."""
+        wanted = MEASURES[self.measure_kind(study, measure)].of_model
+        trained = self.study(study).trained.get(model)
+        return wanted is None or (trained is not None and trained["architecture"] == wanted)
 
     def _of_tissues(self, study: str, measure: str) -> bool:
         return MEASURES[self.measure_kind(study, measure)].of_tissues
@@ -167,7 +188,8 @@ class Inputs(Parameters):
             store = room.measures[measure]["store"]
             references = [name for name in room.spec.references if gives(name, store)]
             tuning = room.spec.tables[table].rows == "tuning"
-            for model in room.variants if tuning else [*room.models, *references]:
+            runs = room.variants if tuning else [*room.models, *references]
+            for model in (run for run in runs if self._is_measured(study, run, measure)):
                 for seed in self.seeds:
                     words = self.run_words(study, model, seed)
                     files.append(str(self.paths.fill("measurement", measure=measure, **words)))

@@ -176,6 +176,45 @@ rule measure_memorisation:
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
 
 
+rule measure_likelihood:
+    """How likely a trained slice VAE finds held-out scans, and the scans it was fitted on."""
+    input:
+        weights=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
+        manifest=lambda w: plan.cohort_file("manifest", w.study),
+        participants=lambda w: plan.cohort_file("participants", w.study),
+    output:
+        measurement=paths.measurement,
+    log:
+        paths.log(
+            "measure_likelihood",
+            "{study}-{model}-{cohort}-{population}-{seed}-{measure}",
+        ),
+    benchmark:
+        paths.benchmark(
+            "measure_likelihood",
+            "{study}-{model}-{cohort}-{population}-{seed}-{measure}",
+        )
+    wildcard_constraints:
+        measure=plan.measure_names("latent_likelihood"),
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.compute.threads
+    resources:
+        **plan.gpu_resources,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 600 * attempt,
+    params:
+        device=plan.config.compute.device,
+        parameters=lambda w: plan.json("evaluate", w.study, w.measure),
+        code=plan.code("evaluate.latent_likelihood"),
+    shell:
+        "genmorph evaluate latent_likelihood --generated {input.weights}"
+        " --reference {input.reference} --manifest {input.manifest}"
+        " --participants {input.participants} --device {params.device}"
+        " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
+
+
 rule train_segmenter:
     """Train the networks of the realistic atlas score, cross-fitted by person."""
     input:

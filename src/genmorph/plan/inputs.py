@@ -121,9 +121,23 @@ class Inputs(Parameters):
         }
 
     def measured(self, study: str, model: str, seed: str, measure: str) -> str:
-        """What a measure looks at: index of the run's store, or the table of its tissues."""
+        """What a measure looks at: index of the run's store, table of its tissues, or its model.
+
+        Raises
+        ------
+        ConfigError
+            When the measure looks at a model, and the run has none of that kind.
+        """
         store = self.study(study).measures[measure]["store"]
         words = self.run_words(study, model, int(seed))
+        able = self.study(study).measured_runs(measure)
+        if model not in able:
+            raise ConfigError(
+                f"study {study}: measure '{measure}' is not taken of '{model}'",
+                f"ask for it of {', '.join(able)}",
+            )
+        if MEASURES[self.measure_kind(study, measure)].of_model:
+            return str(self.paths.fill("checkpoint", **words))
         if self._of_tissues(study, measure):
             return str(self.paths.fill("run_tissues", segmented=store, **words))
         return str(self.paths.fill(store, **words) / "index.tsv")

@@ -37,6 +37,9 @@ TRAINING_COLUMNS = (
     ("device", "device", AS_STATED),
 )
 
+# settings that say what was measured, not how: its run, and the hash of its trained weights
+OF_THE_RUN = ("run", "encoder")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -202,7 +205,9 @@ def _refuse_mixed_settings(column: Column, measured: Sequence[Measured]) -> None
     """Two numbers obtained with different settings never share a column."""
     first = None
     for entry in measured:
-        settings = {key: value for key, value in entry.content["settings"].items() if key != "run"}
+        settings = {
+            key: value for key, value in entry.content["settings"].items() if key not in OF_THE_RUN
+        }
         if first is None:
             first, first_path = settings, entry.path
         elif settings != first:

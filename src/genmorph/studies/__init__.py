@@ -20,7 +20,7 @@ import yaml
 from genmorph.cohorts.populations import population_of
 from genmorph.config import Config, merge
 from genmorph.errors import ConfigError, did_you_mean
-from genmorph.metrics.options import measure_options
+from genmorph.metrics.options import MEASURES, measure_options
 from genmorph.models import ARCHITECTURES, options_class
 from genmorph.models.options.slice_segmenter import SliceSegmenterOptions
 from genmorph.sampling import REFERENCES
@@ -92,16 +92,23 @@ class Study:
 
     def measured_runs(self, measure: str) -> tuple[str, ...]:
         """Models, variants and references that a measure is taken of."""
-        entry, store = self.spec.measures[measure], self.measures[measure]["store"]
-        wanted = entry.get("runs", self.runs)
-        recipe = entry.get("recipe")
+        entry = self.spec.measures[measure]
+        wanted, recipe = entry.get("runs", self.runs), entry.get("recipe")
         return tuple(
             run
             for run in self.runs
             if run in wanted
             and recipe in (None, self.recipe_of[run])
-            and (run in self.trained or store in REFERENCES[self.references[run]])
+            and self._can_be_measured(run, measure)
         )
+
+    def _can_be_measured(self, run: str, measure: str) -> bool:
+        """Whether a run has what a measure looks at: a store, or a model of its architecture."""
+        architecture = MEASURES[self.measures[measure]["kind"]].of_model
+        if run in self.trained:
+            return architecture in (None, self.trained[run]["architecture"])
+        store = self.measures[measure]["store"]
+        return architecture is None and store in REFERENCES[self.references[run]]
 
 
 def study_names() -> list[str]:

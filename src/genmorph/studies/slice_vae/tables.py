@@ -71,8 +71,10 @@ def _beyond(size: int) -> tuple[Column, ...]:
                  "coronal", ".4f"),
         _of_size(size, "the same of real scans", "slice_consistency", "coronal_reference", ".4f"),
         _of_size(size, "realistic atlas score", "atlas_score", "mean", ".3f"),
-        _of_size(size, "log p of held-out codes", "latent_likelihood", "log_density", ".0f"),
-        _of_size(size, "bound on log p of held-out volumes", "latent_likelihood", "bound", ".0f"),
+        _of_size(size, "log p of held-out codes", "latent_likelihood", "log_density_gaussian_over_slices",
+                 ".0f"),
+        _of_size(size, "bound on log p of held-out volumes", "latent_likelihood", "elbo_gaussian_over_slices",
+                 ".0f"),
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ rule measure_run:
     """Measure a run's samples or reconstructions against the held-out scans."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
         weights=lambda w: plan.measure_weights(w.study, w.measure),
@@ -103,7 +103,7 @@ rule map_run:
     """Compare a run's gray matter with that of real scans voxel by voxel: a t-map."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
     output:
@@ -138,7 +138,7 @@ rule measure_memorisation:
     """Whether a run's samples are nearer to the people it was trained on than to others."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
         weights=lambda w: plan.measure_weights(w.study, w.measure),
@@ -180,7 +180,7 @@ rule measure_likelihood:
     """How likely a trained slice VAE finds held-out scans, and the scans it was fitted on."""
     input:
         weights=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
     output:
@@ -234,23 +234,24 @@ rule train_segmenter:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 1440 * attempt,
     params:
-        grouping=lambda w: plan.parameters("segmenter", w.cohort)["grouping"],
+        grouping=lambda w: plan.label_grouping(w.cohort),
         device=plan.config.compute.device,
+        parameters=lambda w: plan.json("segmenter", w.cohort, w.recipe),
         code=plan.code("segmenter"),
     shell:
         "genmorph segmenter --index {input.index} --labels {input.labels}"
-        " --grouping {params.grouping} --device {params.device} --out {output.segmenters}"
-        " > {log} 2>&1"
+        " --grouping {params.grouping} --device {params.device}"
+        " --parameters {params.parameters:q} --out {output.segmenters} > {log} 2>&1"
 
 
 rule score_atlas:
     """Realistic atlas score of a run: labels of its samples carried to real people."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
-        segmenters=lambda w: plan.segmenters(w.study),
+        segmenters=lambda w: plan.segmenters(w.study, w.model),
     output:
         measurement=paths.measurement,
     log:

@@ -60,6 +60,20 @@ class Settled:
         rooms = self.studies.values()
         return {name: recipe for room in rooms for name, recipe in room.recipes.items()}
 
+    @property
+    def coarser_recipes(self) -> dict[str, str]:
+        """Recipes that resample the volumes of another, with the name of the other."""
+        return {
+            name: room.spec.recipe_name
+            for room in self.studies.values()
+            for name in room.spec.coarser_recipes
+        }
+
+    @property
+    def own_recipes(self) -> list[str]:
+        """Recipes that start from the raw scans."""
+        return [name for name in self.recipes if name not in self.coarser_recipes]
+
     def recipe(self, name: str) -> dict[str, Any]:
         """A recipe as JSON values.
 
@@ -113,17 +127,29 @@ class Settled:
             )
         return str(expand_variables(labels.path, f"cohorts.{cohort}.labels.path"))
 
+    def label_grouping(self, cohort: str) -> str:
+        """Whose numbers a cohort's label maps have."""
+        self.label_folder(cohort)
+        return self.config.cohorts[cohort].labels.grouping
+
     def measure_kind(self, study: str, measure: str) -> str:
         """Which measure an entry of a study is: the command that makes it."""
         return self.study(study).measures[measure]["kind"]
 
     def _figure_needs(self, study: str, figure: str) -> list[str]:
-        """What a figure is drawn from, `metrics` once for each of its models."""
+        """What a figure is drawn from, with a need of several runs once for each of them."""
         room, spec = self.study(study), self.figure(study, figure)
-        of_models = [f"metrics:{model}" for model in spec.models or room.models]
-        return [
-            name for need in spec.needs for name in (of_models if need == "metrics" else [need])
-        ]
+        needs = []
+        for need in spec.needs:
+            kind, _, own = need.partition(":")
+            if kind == "measure":
+                runs = [run for run in room.measured_runs(own) if run not in room.variants]
+                needs += [f"{need}:{run}" for run in runs]
+            elif kind == "metrics" or (kind == "samples" and spec.models is not None):
+                needs += [f"{kind}:{run}" for run in spec.models or room.models]
+            else:
+                needs.append(need)
+        return needs
 
     @property
     def notebook_names(self) -> list[str]:

@@ -182,7 +182,7 @@ def step(edge: int) -> dict[str, Any]:
         loss.backward()
         optimizer.step()
         seconds.append(watch.read())
-        losses.append(float(loss))
+        losses.append(loss.item())
     parameters = sum(weights.numel() for weights in model.parameters())
     return {
         "seconds": seconds[1],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.splits import in_people
@@ -222,8 +222,16 @@ class Config(Options):
         min_length=1,
         description="one run of each model per seed, e.g. [0, 1, 2]; null takes the scale's",
     )
-    cohorts: dict[str, Cohort] = Field({"simulated": Cohort(simulate=Simulation())})
-    studies: dict[str, StudyRoles] = Field({"m3ae": StudyRoles()})
+    cohorts: dict[str, Cohort] = Field(
+        {
+            "simulated": Cohort(simulate=Simulation()),
+            "simulated_hcp": Cohort(layout="hcp", simulate=Simulation(seed=2)),
+        }
+    )
+    studies: dict[str, StudyRoles] = Field(
+        {"m3ae": StudyRoles(), "slice_vae": StudyRoles(cohort="simulated_hcp")},
+        description="{study: roles}; null leaves a study out, e.g. studies={slice_vae: null}",
+    )
     features: Features = Field(Features())
     preprocessing: Preprocessing = Field(Preprocessing())
     tissues: Tissues = Field(Tissues())
@@ -231,6 +239,13 @@ class Config(Options):
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(
         {}, description="{study: {model: {key: value}}} over any value of a study's models"
     )
+
+    @field_validator("studies", mode="before")
+    @classmethod
+    def _without_those_left_out(cls, studies: Any) -> Any:
+        if not isinstance(studies, dict):
+            return studies
+        return {name: roles for name, roles in studies.items() if roles is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

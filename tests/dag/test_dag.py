@@ -122,8 +122,8 @@ def test_a_sixth_paper_is_one_folder(project):
     room = project / "src/genmorph/studies/toy"
     shutil.copytree(project / "src/genmorph/studies/m3ae", room)
     spec = (room / "spec.yaml").read_text()
-    spec = re.sub(r"^  m3ae:$", "  toy:", spec, flags=re.M)
-    spec = spec.replace("      m3ae: {", "      toy: {").replace("model: m3ae", "model: toy")
+    spec = re.sub(r"^( +)m3ae:", r"\1toy:", spec, flags=re.M)
+    spec = spec.replace("model: m3ae", "model: toy").replace("[m3ae]", "[toy]")
     (room / "spec.yaml").write_text(spec)
     done = snakemake(
         "-n",

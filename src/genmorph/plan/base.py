@@ -143,8 +143,8 @@ class Settled:
         for need in spec.needs:
             kind, _, own = need.partition(":")
             if kind == "measure":
-                runs = [run for run in room.measured_runs(own) if run not in room.variants]
-                needs += [f"{need}:{run}" for run in runs]
+                shown = {**room.models, **room.references}
+                needs += [f"{need}:{run}" for run in room.measured_runs(own) if run in shown]
             elif kind == "metrics" or (kind == "samples" and spec.models is not None):
                 needs += [f"{kind}:{run}" for run in spec.models or room.models]
             else:

@@ -182,12 +182,12 @@ class Inputs(Parameters):
         """Measurement files of a table's cells: each model and reference, each seed."""
         room, files = self.study(study), []
         tuning = room.spec.tables[table].rows == "tuning"
+        rows = room.variants if tuning else {**room.models, **room.references}
         for measure in room.spec.tables[table].measures:
             for run in room.measured_runs(measure):
-                if (run in room.variants) == tuning:
-                    for seed in self.seeds:
-                        words = self.run_words(study, run, seed)
-                        files.append(str(self.paths.fill("measurement", measure=measure, **words)))
+                for seed in self.seeds if run in rows else ():
+                    words = self.run_words(study, run, seed)
+                    files.append(str(self.paths.fill("measurement", measure=measure, **words)))
         return sorted(files)
 
     def training_summaries(self, study: str, table: str) -> list[str]:

@@ -180,7 +180,8 @@ rule train_segmenter:
     """Train the networks of the realistic atlas score, cross-fitted by person."""
     input:
         index=paths.index,
-        labels=lambda w: plan.label_folder(w.cohort),
+        manifest=paths.manifest,
+        labels=lambda w: plan.label_inputs(w.cohort, w.recipe),
     output:
         segmenters=paths.segmenters,
     log:
@@ -195,13 +196,14 @@ rule train_segmenter:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 1440 * attempt,
     params:
-        grouping=lambda w: plan.parameters("segmenter", w.cohort)["grouping"],
+        labels=lambda w: plan.label_arguments(w.cohort, w.recipe),
         device=plan.config.compute.device,
+        parameters=lambda w: plan.json("segmenter", w.cohort),
         code=plan.code("segmenter"),
     shell:
-        "genmorph segmenter --index {input.index} --labels {input.labels}"
-        " --grouping {params.grouping} --device {params.device} --out {output.segmenters}"
-        " > {log} 2>&1"
+        "genmorph segmenter --index {input.index} --manifest {input.manifest} {params.labels}"
+        " --device {params.device} --parameters {params.parameters:q}"
+        " --out {output.segmenters} > {log} 2>&1"
 
 
 rule score_atlas:
@@ -212,6 +214,7 @@ rule score_atlas:
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
         segmenters=lambda w: plan.segmenters(w.study),
+        labels=lambda w: plan.manual_label_inputs(w.study, w.measure),
     output:
         measurement=paths.measurement,
     log:

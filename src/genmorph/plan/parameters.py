@@ -194,8 +194,8 @@ class Parameters(Settled):
         }
 
     def _segmenter(self, cohort: str) -> dict[str, Any]:
-        self.label_folder(cohort)
-        return {"grouping": self.config.cohorts[cohort].labels.grouping}
+        self.labels(cohort)
+        return {"numerical_threads": self.config.compute.training_threads}
 
     def _table(self, study: str, table: str) -> dict[str, Any]:
         spec = self.study(study).spec.tables[table]

@@ -58,11 +58,23 @@ class Splits(Options):
 
 
 class Labels(Options):
-    """Label maps of a cohort's preprocessed scans, for the realistic atlas score."""
+    """Label maps of a cohort's scans, for the realistic atlas score."""
 
     path: str = Field(description="folder; ${NAME} takes an environment variable")
-    grouping: Literal["freesurfer_aseg", "neuromorphometrics"] = Field(
+    grouping: Literal["freesurfer_aseg", "neuromorphometrics", "simulated"] = Field(
         "freesurfer_aseg", description="whose numbers they have"
+    )
+    space: Literal["preprocessed", "scan"] = Field(
+        "preprocessed", description="whether they lie on the preprocessed volumes or the raw scans"
+    )
+    file: str = Field(
+        "**/{scan_id}_dseg.nii.gz",
+        description="pattern of a map's path below the folder; {words} are columns of the manifest",
+    )
+    names: str | None = Field(
+        None,
+        description="table with a column `path` (of the raw scan) whose columns are the words "
+        "instead, for maps that are named otherwise",
     )
 
 
@@ -85,7 +97,8 @@ class Cohort(Options):
     simulate: Simulation | None = Field(None, description="make the cohort instead of reading one")
     splits: Splits = Field(Splits())
     labels: Labels | None = Field(
-        None, description="label maps of the preprocessed scans, e.g. FreeSurfer's"
+        None,
+        description="label maps of the scans, e.g. FreeSurfer's; null: a made cohort's own",
     )
 
     @model_validator(mode="after")

@@ -219,7 +219,8 @@ rule train_segmenter:
     """Train the networks of the realistic atlas score, cross-fitted by person."""
     input:
         index=paths.index,
-        labels=lambda w: plan.label_folder(w.cohort),
+        manifest=paths.manifest,
+        labels=lambda w: plan.label_inputs(w.cohort, w.recipe),
     output:
         segmenters=paths.segmenters,
     log:
@@ -234,14 +235,14 @@ rule train_segmenter:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 1440 * attempt,
     params:
-        grouping=lambda w: plan.label_grouping(w.cohort),
+        labels=lambda w: plan.label_arguments(w.cohort, w.recipe),
         device=plan.config.compute.device,
         parameters=lambda w: plan.json("segmenter", w.cohort, w.recipe),
         code=plan.code("segmenter"),
     shell:
-        "genmorph segmenter --index {input.index} --labels {input.labels}"
-        " --grouping {params.grouping} --device {params.device}"
-        " --parameters {params.parameters:q} --out {output.segmenters} > {log} 2>&1"
+        "genmorph segmenter --index {input.index} --manifest {input.manifest} {params.labels}"
+        " --device {params.device} --parameters {params.parameters:q}"
+        " --out {output.segmenters} > {log} 2>&1"
 
 
 rule score_atlas:
@@ -252,6 +253,7 @@ rule score_atlas:
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
         segmenters=lambda w: plan.segmenters(w.study, w.model),
+        labels=lambda w: plan.manual_label_inputs(w.study, w.model, w.measure),
     output:
         measurement=paths.measurement,
     log:
@@ -271,7 +273,7 @@ rule score_atlas:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 600 * attempt,
     params:
-        labels=lambda w: plan.manual_labels(w.study, w.measure),
+        labels=lambda w: plan.manual_labels(w.study, w.model, w.measure),
         parameters=lambda w: plan.json("evaluate", w.study, w.measure),
         code=plan.code("evaluate.atlas_score"),
     shell:

@@ -160,6 +160,9 @@ class AtlasScoreOptions(MeasureOptions):
     least_held_out_dice: float = Field(
         0.7, ge=0, le=1, description="of the segmenter on people it never saw; below it: n/a"
     )
+    registration: dict[str, Any] = Field(
+        {}, description="{option: value} of the affine registration over its defaults"
+    )
     seed: int = 0
 
 

@@ -164,13 +164,43 @@ class Inputs(Parameters):
         """The networks of the realistic atlas score, trained on the store of a run."""
         return str(self.paths.fill("segmenters", **self.store_words(study, model)))
 
-    def manual_labels(self, study: str, measure: str) -> str:
+    def label_inputs(self, cohort: str, recipe: str) -> list[str]:
+        """Files that must be there before label maps are read."""
+        labels = self.labels(cohort)
+        made = self.config.cohorts[cohort].labels is None
+        files = self.raw_inputs(cohort) if made else [self.label_folder(cohort)]
+        if labels.names is not None and not made:
+            files.append(self._label_names(cohort))
+        if labels.space == "scan":
+            files.append(str(self.paths.fill("status", cohort=cohort, recipe=recipe)))
+        return files
+
+    def label_arguments(self, cohort: str, recipe: str) -> str:
+        """Arguments that name a cohort's label maps."""
+        labels = self.labels(cohort)
+        words = ["--labels", self.label_folder(cohort), "--grouping", labels.grouping]
+        words += ["--space", labels.space, "--labels-file", labels.file]
+        if labels.names is not None:
+            words += ["--labels-names", self._label_names(cohort)]
+        if labels.space == "scan":
+            words += ["--status", str(self.paths.fill("status", cohort=cohort, recipe=recipe))]
+        return shlex.join(words)
+
+    def _label_names(self, cohort: str) -> str:
+        return expand_variables(self.labels(cohort).names, f"cohorts.{cohort}.labels.names")
+
+    def _manual(self, study: str, measure: str) -> bool:
+        return self.study(study).measures[measure]["real_labels"] == "manual"
+
+    def manual_label_inputs(self, study: str, model: str, measure: str) -> list[str]:
+        """What the atlas score waits for where people or FreeSurfer labelled the real side."""
+        wanted = self._manual(study, measure)
+        return self.label_inputs(**self.store_words(study, model)) if wanted else []
+
+    def manual_labels(self, study: str, model: str, measure: str) -> str:
         """Arguments of the atlas score for labels that people or FreeSurfer made."""
-        room = self.study(study)
-        if room.measures[measure]["real_labels"] != "manual":
-            return ""
-        grouping = self.label_grouping(room.cohort)
-        return f"--labels {shlex.quote(self.label_folder(room.cohort))} --grouping {grouping}"
+        wanted = self._manual(study, measure)
+        return self.label_arguments(**self.store_words(study, model)) if wanted else ""
 
     @property
     def deep_gray_atlas(self) -> list[str]:
@@ -182,12 +212,12 @@ class Inputs(Parameters):
         """Measurement files of a table's cells: each model and reference, each seed."""
         room, files = self.study(study), []
         tuning = room.spec.tables[table].rows == "tuning"
+        rows = room.variants if tuning else {**room.models, **room.references}
         for measure in room.spec.tables[table].measures:
             for run in room.measured_runs(measure):
-                if (run in room.variants) == tuning:
-                    for seed in self.seeds:
-                        words = self.run_words(study, run, seed)
-                        files.append(str(self.paths.fill("measurement", measure=measure, **words)))
+                for seed in self.seeds if run in rows else ():
+                    words = self.run_words(study, run, seed)
+                    files.append(str(self.paths.fill("measurement", measure=measure, **words)))
         return sorted(files)
 
     def training_summaries(self, study: str, table: str) -> list[str]:

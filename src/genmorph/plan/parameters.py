@@ -203,6 +203,7 @@ class Parameters(Settled):
         }
 
     def _segmenter(self, cohort: str, recipe: str) -> dict[str, Any]:
+        self.labels(cohort)
         room = next(room for room in self.studies.values() if recipe in room.recipes)
         return {"numerical_threads": self.config.compute.training_threads, **room.segmenter}
 

@@ -192,7 +192,7 @@ def resolve_study(name: str, config: Config) -> Study:
         measures=_measures(spec, scale, name),
         segmenter=validate(
             SliceSegmenterOptions, merge(spec.segmenter, scale.segmenter), f"{name}.segmenter"
-        ).model_dump(mode="json"),
+        ).model_dump(mode="json", exclude={"n_labels"}),  # as many as the labels have
         template_scan=roles.template_scan,
     )
 

@@ -143,15 +143,15 @@ class Spec(Options):
     @model_validator(mode="after")
     def _recipes_exist(self) -> Spec:
         for name, entry in self.models.items():
-            _expect(entry.get("recipe"), self.recipe_names, f"models.{name}.recipe")
+            _expect(entry.get("recipe"), "recipe", self.recipe_names, f"models.{name}.recipe")
         for name, reference in self.references.items():
-            _expect(reference.recipe, self.recipe_names, f"references.{name}.recipe")
+            _expect(reference.recipe, "recipe", self.recipe_names, f"references.{name}.recipe")
         for name, entry in self.measures.items():
-            _expect(entry.get("recipe"), self.recipe_names, f"measures.{name}.recipe")
+            _expect(entry.get("recipe"), "recipe", self.recipe_names, f"measures.{name}.recipe")
         for scale, values in self.scales.items():
             for kind in ("further_recipes", "coarser_recipes"):
                 for name in getattr(values, kind):
-                    _expect(name, getattr(self, kind), f"scales.{scale}.{kind}")
+                    _expect(name, "recipe", getattr(self, kind), f"scales.{scale}.{kind}")
         return self
 
     @model_validator(mode="after")
@@ -161,15 +161,15 @@ class Spec(Options):
         runs = {*self.models, *self.references}
         for name, figure in self.figures.items():
             for run in filter(None, (figure.model, *(figure.models or ()))):
-                _expect(run, runs, f"figures.{name}")
+                _expect(run, "model", runs, f"figures.{name}")
         for name, entry in self.measures.items():
             for run in entry.get("runs", ()):
-                _expect(run, runs, f"measures.{name}.runs")
+                _expect(run, "model", runs, f"measures.{name}.runs")
         for scale, values in self.scales.items():
             for name in values.models:
-                _expect(name, self.models, f"scales.{scale}.models")
+                _expect(name, "model", self.models, f"scales.{scale}.models")
             for name in values.measures:
-                _expect(name, self.measures, f"scales.{scale}.measures")
+                _expect(name, "measure", self.measures, f"scales.{scale}.measures")
         return self
 
     @model_validator(mode="after")
@@ -177,17 +177,17 @@ class Spec(Options):
         if self.tuning is None:
             return self
         for model in self.tuning.models:
-            _expect(model, self.models, "tuning.models")
+            _expect(model, "model", self.models, "tuning.models")
             own = options_class(self.models[model]["architecture"]).model_fields
             known = {*own, *TrainingOptions.model_fields}
             for name, axis in self.tuning.factors.items():
                 for option in axis.options:
-                    _expect(option, known, f"tuning.factors.{name}")
+                    _expect(option, "option", known, f"tuning.factors.{name}")
         return self
 
 
-def _expect(name: str | None, known: Iterable[str], where: str) -> None:
+def _expect(name: str | None, kind: str, known: Iterable[str], where: str) -> None:
     """Raise unless `name` is known; None stands for the default."""
     known = tuple(known)
     if name is not None and name not in known:
-        raise ValueError(f"{where}: no '{name}'; {did_you_mean(name, known)}")
+        raise ValueError(f"{where}: no {kind} '{name}'; {did_you_mean(name, known)}")

@@ -20,7 +20,7 @@ from genmorph.publish.tables import (
 )
 
 LABEL = "simulated: no ranking may be read from it"
-PARAMETERS = {"scale": "demo", "caption": "A caption."}
+PARAMETERS = {"scale": "demo", "grids": {}, "caption": "A caption."}
 
 
 @pytest.fixture

@@ -76,6 +76,8 @@ class Comparison:
         What a measure writes beside its measurement; it appends to the list.
     by_splits : bool
         Whether anything says which scans belong to which split.
+    manifest : Path or None
+        Of the real cohort.
     """
 
     made: Any
@@ -85,6 +87,7 @@ class Comparison:
     record: Record
     beside: list[Path]
     by_splits: bool
+    manifest: Path | None = None
 
     @property
     def real_ids(self) -> list[str]:
@@ -201,7 +204,8 @@ def comparing(
             f"evaluate.{kind}", out=out, parameters=values, inputs=inputs, outputs=beside
         ) as record,
     ):
-        yield Comparison(made, real, options, split_ids, record, beside, manifest is not None)
+        by_splits = manifest is not None
+        yield Comparison(made, real, options, split_ids, record, beside, by_splits, manifest)
 
 
 def extractor_of(two: Comparison, weights: Path | None) -> Extractor:

@@ -65,17 +65,16 @@ def _in_paper(size: int) -> tuple[Column, ...]:
 
 def _beyond(size: int) -> tuple[Column, ...]:
     """What the paper does not tabulate, of one size."""
+    consistency, likelihood = "slice_consistency", "latent_likelihood"
+    density = "gaussian_over_slices"
     return (
         _of_size(size, "{label} all axes", "frechet", "all_axes", ".1f"),
-        _of_size(size, "difference of neighbouring coronal slices", "slice_consistency",
-                 "coronal", ".4f"),
-        _of_size(size, "the same of real scans", "slice_consistency", "coronal_reference", ".4f"),
+        _of_size(size, "difference of neighbouring coronal slices", consistency, "coronal", ".4f"),
+        _of_size(size, "the same of real scans", consistency, "coronal_reference", ".4f"),
         _of_size(size, "realistic atlas score", "atlas_score", "mean", ".3f"),
-        _of_size(size, "log p of held-out codes", "latent_likelihood", "log_density_gaussian_over_slices",
-                 ".0f"),
-        _of_size(size, "bound on log p of held-out volumes", "latent_likelihood", "elbo_gaussian_over_slices",
-                 ".0f"),
-    )  # fmt: skip
+        _of_size(size, "log p of held-out codes", likelihood, f"log_density_{density}", ".0f"),
+        _of_size(size, "bound on log p of held-out volumes", likelihood, f"elbo_{density}", ".0f"),
+    )
 
 
 def _anatomy(size: int) -> tuple[Column, ...]:

@@ -51,7 +51,8 @@ def resample(
     )
     with (
         locked(out),
-        recording("resample", out=out, parameters=values, inputs=[table, finer], outputs=[array]),
+        # the table knows the hash of every volume of the array, and each is checked
+        recording("resample", out=out, parameters=values, inputs=[table], outputs=[array]),
     ):
         affine = np.asarray(finer_recipe.grid_affine())
         n = resample_shard(finer, table, array, out, recipe, affine, workers=workers)

@@ -129,10 +129,15 @@ def digest(value: Any) -> str:
     return sha256_bytes(canonical_json(value).encode())
 
 
+def json_text(value: Any) -> str:
+    """JSON as files have it: with sorted keys, a value a line, and no NaN."""
+    return json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write a JSON file atomically, with sorted keys and no NaN."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json_text(value))
 
 
 def read_json(path: Path | str) -> Any:

@@ -14,7 +14,7 @@ from genmorph.files import read_json, write_json
 from genmorph.provenance import record as record_module
 from genmorph.provenance.audit import Audit, publication
 from genmorph.provenance.record import recording
-from genmorph.provenance.seal import sealed
+from genmorph.provenance.seal import sealed, sealed_text
 
 CELLS = (
     "row,column,source,printed,value,spread,spread_over,measurement,key,format,reported,"
@@ -44,7 +44,9 @@ def chain(tmp_path, monkeypatch):
         "table": {"scale": "demo"},
     }
     (root / "config.resolved.yaml").write_text(
-        yaml.safe_dump(sealed({"parameters": {name: [values] for name, values in steps.items()}}))
+        sealed_text(
+            yaml.safe_dump({"parameters": {name: [values] for name, values in steps.items()}})
+        )
     )
     store = root / "store"
     (store / "shard-0000.zarr").mkdir(parents=True)
@@ -412,3 +414,11 @@ def test_a_table_whose_header_was_damaged_is_a_finding_not_a_crash(chain):
     cells = chain / "tables/t_cells.csv"
     cells.write_text(cells.read_text().replace("row,column", "rox,column"))
     assert {"cells", "outputs"} <= {code for code, _ in failed(chain)}
+
+
+@pytest.mark.parametrize("name", ["config.resolved.yaml", "provenance/runs/m.json.json"])
+def test_an_edit_that_changes_no_value_shows_too(chain, name):
+    path = chain / name
+    text = path.read_text()
+    path.write_text(text + "\n" if name.endswith("json") else "# a remark\n" + text)
+    assert run(chain).exit_code() == 1

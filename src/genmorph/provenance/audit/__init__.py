@@ -35,7 +35,7 @@ from genmorph.provenance.audit.splits import check_splits
 from genmorph.provenance.audit.withdrawn import check_withdrawn
 from genmorph.provenance.code import module_hashes
 from genmorph.provenance.record import RECORDS, RESOLVED_CONFIG
-from genmorph.provenance.seal import seal_holds
+from genmorph.provenance.seal import text_seal_holds
 
 __all__ = ["CHECKS", "PUBLICATION", "Audit", "Finding", "Report"]
 
@@ -334,9 +334,11 @@ class Audit:
             yield Finding("parameters", "fail", name, _difference(record["parameters"], known))
 
     def _check_configuration(self) -> Iterator[Finding]:
-        if self._resolved is not None:
+        path = self.root / RESOLVED_CONFIG
+        if path.is_file():
+            holds = text_seal_holds(path.read_text(encoding="utf-8"))
             message = "its seal is gone or broken: it was edited; a run of the workflow mends it"
-            yield verdict("parameters", seal_holds(self._resolved), RESOLVED_CONFIG, message)
+            yield verdict("parameters", holds, RESOLVED_CONFIG, message)
 
     @cached_property
     def _resolved(self) -> dict[str, Any] | None:

@@ -46,7 +46,7 @@ def read_records(
             continue
         records[name] = record
         own = f"{record['outputs'][0]['path']}.json"
-        if not seal_holds(record):
+        if not seal_holds(path.read_text(encoding="utf-8")):
             edited[name] = "its seal is gone or broken: it was edited after it was written"
         elif own != name and not own.startswith("../"):
             edited[name] = f"it is the record {own}, under another name"

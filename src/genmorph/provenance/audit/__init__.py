@@ -114,6 +114,11 @@ class Audit:
         findings += guarded("parameters", RESOLVED_CONFIG, self._check_configuration)
         for name in names:
             findings += self._check_record(name)
+        # After the links themselves: a measurement that was edited comes before the cells it spoils.
+        for name in names:
+            record = self.records[name]
+            if record["command"] == "table":
+                findings += guarded("cells", name, lambda r=record: check_cells(self.root, r))
         findings += self._check_together(names, everything=target is None)
         # what a record that cannot be read describes is unknown: it may belong to any chain
         findings = [*self._damaged, *findings]
@@ -222,8 +227,6 @@ class Audit:
             ("parameters", lambda: self._check_parameters(name, record)),
             ("code", lambda: self._check_code(name, record)),
         ]
-        if record["command"] == "table":
-            checks.append(("cells", lambda: check_cells(self.root, record)))
         for code, check in checks:
             yield from guarded(code, name, check)
 

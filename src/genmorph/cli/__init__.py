@@ -38,6 +38,7 @@ GROUPS = (
     "checks",
     "notebook",
     "audit",
+    "crate",
     "export",
 )
 

@@ -114,7 +114,7 @@ class Audit:
         findings += guarded("parameters", RESOLVED_CONFIG, self._check_configuration)
         for name in names:
             findings += self._check_record(name)
-        # After the links themselves: a measurement that was edited comes before the cells it spoils.
+        # after the links themselves: an edited measurement comes before the cells that it spoils
         for name in names:
             record = self.records[name]
             if record["command"] == "table":

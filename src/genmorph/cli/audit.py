@@ -75,6 +75,8 @@ def audit(
         typer.echo(f"  {check:<12} {tally:<34} {meaning}")
     for line in broken_links(report):
         typer.echo(line)
+    for command, outputs in report.affected.items() if code == 1 else ():
+        typer.echo(f"affected {command}: {', '.join(outputs)}")
     verdict = {0: "trusted", 1: "broken", 3: "sound, but not publishable as it stands"}[code]
     typer.echo(f"verdict: {verdict}")
     raise typer.Exit(code)

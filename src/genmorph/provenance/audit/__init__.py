@@ -17,6 +17,7 @@ import yaml
 
 from genmorph.errors import AuditError, GenmorphError
 from genmorph.files import folder_hashes, read_tsv, sha256_file
+from genmorph.provenance.audit.affected import affected
 from genmorph.provenance.audit.cells import cells_of, check_cells
 from genmorph.provenance.audit.findings import (
     CHECKS,
@@ -122,7 +123,9 @@ class Audit:
         findings += self._check_together(names, everything=target is None)
         # what a record that cannot be read describes is unknown: it may belong to any chain
         findings = [*self._damaged, *findings]
-        return Report(target or str(self.root), names, findings)
+        broken = [finding for finding in findings if finding.status == "fail"]
+        resting = affected(self.root, self.records, broken)
+        return Report(target or str(self.root), names, findings, resting)
 
     def trace(self, target: str, row: str, column: str) -> dict[str, Any]:
         """The chain of one number: cell, measurements, and every record behind them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from genmorph.errors import GenmorphError
@@ -59,11 +59,14 @@ class Report:
     records : list of str
         Records the target rests on, in the order they were visited.
     findings : list of Finding
+    affected : dict
+        What rests on broken links: main outputs by command, rows of tables.
     """
 
     target: str
     records: list[str]
     findings: list[Finding]
+    affected: dict[str, list[str]] = field(default_factory=dict)
 
     def failures(self, *, publication: bool) -> list[Finding]:
         """What failed: of the chain, or of what only bars publication."""
@@ -88,6 +91,7 @@ class Report:
             "exit_code": self.exit_code(),
             "records": self.records,
             "findings": [asdict(finding) for finding in self.findings],
+            "affected": self.affected,
         }
 
 

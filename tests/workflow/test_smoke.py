@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import run_genmorph, run_snakemake
+from support import SMOKE, run_genmorph, run_snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 

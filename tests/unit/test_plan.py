@@ -331,5 +331,5 @@ def test_label_maps_are_the_users_or_those_a_made_cohort_brings(monkeypatch):
     # a made tree is one output: a file within it could not be waited for
     assert made_plan.label_inputs("made", "m3ae")[0] == "nowhere/raw/made"
     assert made_plan.label_inputs("read", "m3ae")[0] == "/data/labels"
-    with pytest.raises(ConfigError, match="cohort bare: .* needs labelled scans"):
+    with pytest.raises(ConfigError, match=r"cohort bare: .* needs labelled scans"):
         made_plan.label_arguments("bare", "m3ae")

@@ -7,6 +7,7 @@ optimiser and step count to the same weights as one that was never stopped.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 class Preempted(TrainingError):
     """The run was asked to stop; its state is saved and the same command goes on from it."""
+
+    exit_code = os.EX_TEMPFAIL  # nothing is wrong: try again
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def timed(name: str, words: list[str], folder: Path = PROJECT) -> str:
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     # of the greatest child so far: the plans are measured before anything larger runs
     memory = after.ru_maxrss / 1024
-    print(f"{name:14} {seconds:6.1f} s  processor {processor:6.1f} s  {memory:6.0f} MiB", flush=True)
+    figures = f"{seconds:6.1f} s  processor {processor:6.1f} s  {memory:6.0f} MiB"
+    print(f"{name:14} {figures}", flush=True)
     return done.stdout
 
 

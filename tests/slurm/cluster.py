@@ -3,8 +3,8 @@
     python tests/slurm/cluster.py start FOLDER     start it; prints the variables its clients need
     python tests/slurm/cluster.py stop FOLDER      stop what that started, and only that
 
-Everything it writes, from the key of munge to the fake GPUs, lies in FOLDER, and nothing listens but
-on the loopback. Debian's slurm-wlm and munge are installed when they are missing.
+Everything it writes, from the key of munge to the fake GPUs, lies in FOLDER, and nothing listens
+but on the loopback. Debian's slurm-wlm and munge are installed when they are missing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SlurmctldTimeout=30
 SlurmdTimeout=30
 JobRequeue=1
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:{model}:{gpus} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:{model}:{gpus}
 PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
 """
@@ -195,9 +195,7 @@ def _configure(folder: Path) -> None:
         f"NodeName={host} Name=gpu Type={GPU_MODEL} File={folder}/gpus/gpu[0-{FAKE_GPUS - 1}]\n"
     )
     srun = folder / "bin" / "srun"
-    srun.write_text(
-        f'#!/bin/sh\nSLURM_CONF="{folder}/slurm.conf" exec "{_program("srun")}" "$@"\n'
-    )
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF="{folder}/slurm.conf" exec "{_program("srun")}" "$@"\n')
     srun.chmod(0o755)
 
 

@@ -43,10 +43,7 @@ class TrainingJob:
         write_store(folder / "store", scans, shape=SHAPE, dtype="uint8", description=description)
         write_manifest(
             folder / "manifest.tsv",
-            [
-                Scan(name, name, None, f"{name}.nii.gz", 1, True, visit=1, shard=0)
-                for name in names
-            ],
+            [Scan(name, name, None, f"{name}.nii.gz", 1, True, visit=1, shard=0) for name in names],
         )
         write_tsv(
             folder / "participants.tsv",

@@ -189,10 +189,15 @@ def load_records(root: Path) -> dict[str, dict[str, Any]]:
         When there are none.
     """
     folder = root / RECORDS
-    files = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    files = _record_files(folder)
     if not files:
         raise AuditError(f"{folder}: no records", "run the workflow, or name another --results")
     return {file.relative_to(folder).as_posix(): read_json(file) for file in files}
+
+
+def _record_files(folder: Path) -> list[Path]:
+    """Whole records; one that another job is writing now, or died while writing, is none yet."""
+    return sorted(file for file in folder.rglob("*.json") if not file.name.startswith("."))
 
 
 def _parents(record: Record) -> dict[str, str]:
@@ -200,7 +205,7 @@ def _parents(record: Record) -> dict[str, str]:
     folder = record.root / RECORDS
     wanted = {entry["path"] for entry in record.content["inputs"] if not entry["base"]}
     parents = {}
-    for file in sorted(folder.rglob("*.json")) if wanted else ():
+    for file in _record_files(folder) if wanted else ():
         outputs = {entry["path"] for entry in read_json(file)["outputs"]}
         if outputs & wanted:
             parents[file.relative_to(folder).as_posix()] = sha256_file(file)

@@ -26,12 +26,16 @@ class TrainingJob:
     ----------
     folder : Path
     epochs : int
-        Of four steps each; the only state written before the end is one that was asked for.
+        Of four steps each.
     devices : int
         Processes that share a step.
+    save_every : int, optional
+        Steps between states that nobody asked for.
     """
 
-    def __init__(self, folder: Path, epochs: int, devices: int = 1) -> None:
+    def __init__(
+        self, folder: Path, epochs: int, devices: int = 1, save_every: int | None = None
+    ) -> None:
         self.folder = folder
         self.weights = folder / "checkpoint" / "model.safetensors"
         self.metrics = self.weights.with_name("metrics.csv")
@@ -70,7 +74,8 @@ class TrainingJob:
                 epochs=epochs,
                 batch_size=2,
                 tensorboard=False,
-                checkpoint_every_epochs=10 * epochs,
+                checkpoint_every_epochs=10 * epochs,  # beyond the end
+                checkpoint_every_steps=save_every,
                 validation_every_epochs=10 * epochs,
             ).model_dump(mode="json"),
         }

@@ -39,6 +39,12 @@ class Slurm:
         node = run("sinfo", "--noheader", "--format=%n", "--partition=cpu").strip()
         run("scontrol", "update", f"nodename={node}", f"state={state}", "reason=test")
 
+    def wait_for_end(self, number: str, seconds: float = 400.0) -> None:
+        """Wait until a job is over, and require that it went well."""
+        over = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        self.wait_until(lambda: self.state(number) in over, seconds, f"the end of {number}")
+        assert self.state(number) == "COMPLETED", self.job(number)
+
     def wait_until(self, condition, seconds: float = 180.0, what: str = "") -> None:
         """Wait until `condition()` holds; fails with the queue as it is then."""
         deadline = time.monotonic() + seconds

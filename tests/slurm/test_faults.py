@@ -32,9 +32,9 @@ def cancel(slurm, job, number):
 
 
 def lower_the_limit(slurm, job, number):
-    """The job is over its time limit; the controller looks every half a minute."""
-    minutes = ["scontrol", "update", f"jobid={number}", "timelimit=00:00:01"]
-    subprocess.run(minutes, check=True)
+    """The job is over its time limit of a minute, however fast this machine is: it stands still."""
+    subprocess.run(["scontrol", "update", f"jobid={number}", "timelimit=1"], check=True)
+    send(job, signal.SIGSTOP)
 
 
 def requeue(slurm, job, number):
@@ -49,13 +49,18 @@ def take_the_node_down(slurm, job, number):
 
 
 def kill_training(slurm, job, number):
-    """The command's own processes, as the kernel does it when memory runs out."""
+    """The command alone, as the kernel does it when memory runs out."""
+    send(job, signal.SIGKILL)
+
+
+def send(job, number):
+    """Signal the command's own processes; which they are, its folder tells."""
     found = subprocess.run(
         ["pgrep", "--full", f"genmorph train.*{job.folder}/"], capture_output=True, text=True
     )
     for pid in map(int, found.stdout.split()):
         if Path(f"/proc/{pid}/comm").read_text().startswith("python"):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +108,7 @@ def test_a_fault_costs_no_result(slurm, tmp_path, undisturbed, fault, warned, en
         slurm.wait_until(lambda: slurm.state(number) == ends_as, what=ends_as)
         assert not job.weights.exists()
         number = submit(slurm, job, log)
-    slurm.wait_until(lambda: slurm.state(number) == "COMPLETED", seconds=400, what="the end")
+    slurm.wait_for_end(number)
     said = log.read_text()
     begun_again = int(re.search(r"going on from step (\d+) of", said)[1])
     assert 0 < begun_again < job.steps
@@ -121,10 +126,10 @@ def test_a_drained_node_lets_its_job_end(slurm, tmp_path, undisturbed):
     slurm.set_node("drain")
     try:
         waiting = slurm.submit("true", tmp_path / "waiting")
-        slurm.wait_until(lambda: slurm.state(number) == "COMPLETED", seconds=400, what="the end")
+        slurm.wait_for_end(number)
         assert slurm.state(waiting) == "PENDING"
     finally:
         slurm.set_node("resume")
-    slurm.wait_until(lambda: slurm.state(waiting) == "COMPLETED", what="the next job")
+    slurm.wait_for_end(waiting)
     assert "going on" not in log.read_text()
     assert job.outcome() == undisturbed

@@ -46,7 +46,6 @@ localrules:
     tables,
     figures,
     notebooks,
-    m3ae,
     controls,
     tune,
 
@@ -56,6 +55,7 @@ include: "rules/preprocess.smk"
 include: "rules/models.smk"
 include: "rules/evaluate.smk"
 include: "rules/publish.smk"
+include: "rules/studies.smk"
 
 
 onstart:
@@ -97,13 +97,6 @@ rule notebooks:
     """Every notebook, executed on these results."""
     input:
         plan.notebooks(),
-
-
-rule m3ae:
-    """P1, the multiscale metamorphic VAE: its tables and figures."""
-    input:
-        lambda w: plan.tables("m3ae"),
-        lambda w: plan.figures("m3ae"),
 
 
 rule controls:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.splits import in_people
@@ -58,11 +58,23 @@ class Splits(Options):
 
 
 class Labels(Options):
-    """Label maps of a cohort's preprocessed scans, for the realistic atlas score."""
+    """Label maps of a cohort's scans, for the realistic atlas score."""
 
     path: str = Field(description="folder; ${NAME} takes an environment variable")
-    grouping: Literal["freesurfer_aseg", "neuromorphometrics"] = Field(
+    grouping: Literal["freesurfer_aseg", "neuromorphometrics", "simulated"] = Field(
         "freesurfer_aseg", description="whose numbers they have"
+    )
+    space: Literal["preprocessed", "scan"] = Field(
+        "preprocessed", description="whether they lie on the preprocessed volumes or the raw scans"
+    )
+    file: str = Field(
+        "**/{scan_id}_dseg.nii.gz",
+        description="pattern of a map's path below the folder; {words} are columns of the manifest",
+    )
+    names: str | None = Field(
+        None,
+        description="table with a column `path` (of the raw scan) whose columns are the words "
+        "instead, for maps that are named otherwise",
     )
 
 
@@ -85,7 +97,8 @@ class Cohort(Options):
     simulate: Simulation | None = Field(None, description="make the cohort instead of reading one")
     splits: Splits = Field(Splits())
     labels: Labels | None = Field(
-        None, description="label maps of the preprocessed scans, e.g. FreeSurfer's"
+        None,
+        description="label maps of the scans, e.g. FreeSurfer's; null: a made cohort's own",
     )
 
     @model_validator(mode="after")
@@ -222,8 +235,16 @@ class Config(Options):
         min_length=1,
         description="one run of each model per seed, e.g. [0, 1, 2]; null takes the scale's",
     )
-    cohorts: dict[str, Cohort] = Field({"simulated": Cohort(simulate=Simulation())})
-    studies: dict[str, StudyRoles] = Field({"m3ae": StudyRoles()})
+    cohorts: dict[str, Cohort] = Field(
+        {
+            "simulated": Cohort(simulate=Simulation()),
+            "simulated_hcp": Cohort(layout="hcp", simulate=Simulation(seed=2)),
+        }
+    )
+    studies: dict[str, StudyRoles] = Field(
+        {"m3ae": StudyRoles(), "slice_vae": StudyRoles(cohort="simulated_hcp")},
+        description="{study: roles}; null leaves a study out, e.g. studies={slice_vae: null}",
+    )
     features: Features = Field(Features())
     preprocessing: Preprocessing = Field(Preprocessing())
     tissues: Tissues = Field(Tissues())
@@ -231,6 +252,13 @@ class Config(Options):
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(
         {}, description="{study: {model: {key: value}}} over any value of a study's models"
     )
+
+    @field_validator("studies", mode="before")
+    @classmethod
+    def _without_those_left_out(cls, studies: Any) -> Any:
+        if not isinstance(studies, dict):
+            return studies
+        return {name: roles for name, roles in studies.items() if roles is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

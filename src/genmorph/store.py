@@ -125,6 +125,56 @@ def write_shard(
     return rows, root
 
 
+def open_shard(path: Path) -> Any:
+    """The array `[n, x, y, z]` of a shard, for `read_row`.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be opened.
+    """
+    import zarr
+
+    try:
+        return zarr.open_array(path, mode="r")
+    except Exception as error:
+        raise StoreError(
+            f"{path}: cannot be opened ({error})", "remove that shard and run the workflow again"
+        ) from error
+
+
+def read_row(array: Any, path: Path, entry: Mapping[str, str]) -> np.ndarray:
+    """One volume `[x, y, z]` of a shard as stored, its hash verified.
+
+    Parameters
+    ----------
+    array : zarr array
+        As `open_shard` gives it.
+    path : Path
+        Where it lies, for errors.
+    entry : mapping
+        `scan_id`, `row` and `sha256` of an index or a status table.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be read, or is not the volume that `entry` knows.
+    """
+    try:
+        stored = np.asarray(array[int(entry["row"])])
+    except Exception as error:  # zarr and its codecs raise many kinds on damaged chunks
+        raise StoreError(
+            f"{path}: scan {entry['scan_id']} cannot be read ({error})",
+            "remove that shard and run the workflow again",
+        ) from error
+    if volume_hash(stored) != entry["sha256"]:
+        raise StoreError(
+            f"{path}: volume of scan {entry['scan_id']} is not the one the index knows",
+            "remove that shard and run the workflow again",
+        )
+    return stored
+
+
 def write_index(folder: Path, rows: Iterable[dict[str, Any]], description: Description) -> None:
     """Write `store.json`, then `index.tsv`: the index appears last, so a reader who sees it
     sees a whole store."""
@@ -199,21 +249,8 @@ class Store:
         if scan_id not in self._rows:
             raise StoreError(f"{self.folder}: no volume of scan {scan_id}")
         entry = self._rows[scan_id]
-        try:
-            stored = np.asarray(self._array(int(entry["shard"]))[int(entry["row"])])
-        except Exception as error:  # zarr and its codecs raise many kinds on damaged chunks
-            raise StoreError(
-                f"{self.folder}/{shard_name(int(entry['shard']))}: scan {scan_id} "
-                f"cannot be read ({error})",
-                "remove that shard and run the workflow again",
-            ) from error
-        if volume_hash(stored) != entry["sha256"]:
-            raise StoreError(
-                f"{self.folder}/{shard_name(int(entry['shard']))}: volume of scan {scan_id} "
-                "is not the one the index knows",
-                "remove that shard and run the workflow again",
-            )
-        return stored
+        shard = int(entry["shard"])
+        return read_row(self._array(shard), self.folder / shard_name(shard), entry)
 
     def read(self, scan_id: str) -> np.ndarray:
         """One volume `[x, y, z]` as float32 intensities, its hash verified."""
@@ -236,16 +273,7 @@ class Store:
 
     def _array(self, shard: int) -> Any:
         if shard not in self._arrays:
-            import zarr
-
-            path = self.folder / shard_name(shard)
-            try:
-                self._arrays[shard] = zarr.open_array(path, mode="r")
-            except Exception as error:
-                raise StoreError(
-                    f"{path}: cannot be opened ({error})",
-                    "remove that shard and run the workflow again",
-                ) from error
+            self._arrays[shard] = open_shard(self.folder / shard_name(shard))
         return self._arrays[shard]
 
 

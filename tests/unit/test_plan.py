@@ -45,7 +45,7 @@ def test_paper_scale_holds_the_papers_numbers():
     assert options["intensity_weights"] == [0.6, 1.2, 1.2, 2.4]
     for weights in ("smoothness_weights", "divergence_weights", "magnitude_weights"):
         assert options[weights] == [0.6, 1.2, 1.2]
-    assert plan(scale="paper").study("m3ae").grid == (80, 96, 80)
+    assert plan(scale="paper").study("m3ae").grid_of("m3ae") == (80, 96, 80)
 
 
 def test_demo_sees_at_most_150_volumes():
@@ -311,3 +311,25 @@ def test_a_population_of_the_user_carries_the_studys_visit_rule():
         "cut_from": "train",
         "visits": "all",
     }
+
+
+def test_label_maps_are_the_users_or_those_a_made_cohort_brings(monkeypatch):
+    monkeypatch.setenv("LABELS", "/data/labels")
+    own = {"path": "${LABELS}", "space": "scan", "file": "{source_id}/aseg.nii.gz"}
+    cohorts = {
+        "made": {"simulate": {}},
+        "read": {"root": "scans", "labels": own},
+        "bare": {"root": "scans"},
+    }
+    made_plan = plan(cohorts=cohorts, studies={"m3ae": {"cohort": "made"}})
+    made, read = (made_plan.label_arguments(cohort, "m3ae") for cohort in ("made", "read"))
+    assert "--labels nowhere/raw/made/derivatives/truth --grouping simulated --space scan" in made
+    assert "--labels-names nowhere/raw/made/derivatives/truth/truth.tsv" in made
+    assert "--status nowhere/preprocessed/made/m3ae/status.tsv" in made
+    assert "--labels /data/labels --grouping freesurfer_aseg --space scan" in read
+    assert "'{source_id}/aseg.nii.gz'" in read and "--labels-names" not in read
+    # a made tree is one output: a file within it could not be waited for
+    assert made_plan.label_inputs("made", "m3ae")[0] == "nowhere/raw/made"
+    assert made_plan.label_inputs("read", "m3ae")[0] == "/data/labels"
+    with pytest.raises(ConfigError, match=r"cohort bare: .* needs labelled scans"):
+        made_plan.label_arguments("bare", "m3ae")

@@ -23,7 +23,8 @@ from support import copy_project, run_genmorph, run_snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
-LOCAL = ("--profile", "profiles/local", "--config", "scale=smoke")
+# one study: the others' tests are their own
+LOCAL = ("--profile", "profiles/local", "--config", "scale=smoke", "studies={slice_vae: null}")
 TABLE = Path("results/tables/m3ae_table1.csv")
 BETA = "overrides={m3ae: {m3ae: {beta: 4}}}"
 

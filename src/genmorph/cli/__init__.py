@@ -23,6 +23,7 @@ GROUPS = (
     "flow",
     "engines",
     "preprocess",
+    "resample",
     "index",
     "quality",
     "train",

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genmorph.cli.common import Out, Seed, StoreIndex, read_parameters
+from genmorph.cli.labels import (
+    Grouping,
+    LabelsFile,
+    LabelsNames,
+    Space,
+    Status,
+    label_files,
+)
 
 if TYPE_CHECKING:
     from genmorph.metrics.atlas_pairs import FittedSegmenter
@@ -20,24 +28,17 @@ def add_to(app: typer.Typer) -> None:
 
 def segmenter(
     index: StoreIndex,
-    labels: Annotated[
-        Path,
-        typer.Option(
-            "--labels",
-            help="Folder of label maps of these volumes: SCAN_dseg.nii.gz, at any depth.",
-        ),
-    ],
-    grouping: Annotated[
-        str,
-        typer.Option(
-            "--grouping", help="Whose numbers they are: freesurfer_aseg or neuromorphometrics."
-        ),
-    ],
+    labels: Annotated[Path, typer.Option("--labels", help="Folder of the label maps.")],
+    grouping: Grouping,
     out: Out,
     seed: Seed = 0,
-    suffix: Annotated[
-        str, typer.Option("--suffix", help="What follows the id in a label map's name.")
-    ] = "_dseg",
+    space: Space = "preprocessed",
+    labels_file: LabelsFile = "**/{scan_id}_dseg.nii.gz",
+    labels_names: LabelsNames = None,
+    status: Status = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="manifest.tsv of the cohort.")
+    ] = None,
     folds: Annotated[
         int, typer.Option("--folds", help="Parts of the people; each is left out once.")
     ] = 2,
@@ -53,47 +54,66 @@ def segmenter(
     """Train 2D U-Nets that label coronal slices (P2), cross-fitted by person.
 
     OUT is segmenters.json; beside it comes a safetensors file for each fold. Every network is
-    measured on the labelled people that it never saw.
+    measured on the labelled people that it never saw. How many labels there are follows from the
+    grouping.
 
-    Example:
+    Examples:
       genmorph segmenter --index results/preprocessed/oasis/slice_vae_64/index.tsv
         --labels labels --grouping freesurfer_aseg --out segmenter/segmenters.json
+      genmorph segmenter --index results/preprocessed/hcp/slice_vae/index.tsv
+        --status results/preprocessed/hcp/slice_vae/status.tsv --space scan
+        --manifest results/cohorts/hcp/manifest.tsv --labels /data/hcp
+        --labels-file "{source_id}/T1w/aparc+aseg.nii.gz" --grouping freesurfer_aseg
+        --out segmenter/segmenters.json
     """
     values = read_parameters(parameters)
     from genmorph.processes import limit_threads
 
     limit_threads(values.pop("numerical_threads", 1))
-    from genmorph.errors import CohortError
+    from genmorph.errors import CohortError, ConfigError
     from genmorph.files import atomic_path, locked, sha256_bytes, write_json
-    from genmorph.metrics.label_groups import group_labels
+    from genmorph.metrics.label_groups import group_names, structures_of
     from genmorph.metrics.label_overlap import measure_segmenter
     from genmorph.metrics.measurement import person
     from genmorph.metrics.people_folds import folds_of_people
     from genmorph.models.options.slice_segmenter import SliceSegmenterOptions
     from genmorph.models.slice_segmenter_training import train_segmenter
-    from genmorph.preprocessing.label_maps import LabelMaps
+    from genmorph.preprocessing.label_maps import LabelMaps, LabelSource
     from genmorph.provenance.record import recording
     from genmorph.seeds import derive_seed
     from genmorph.store import Store
     from genmorph.validation import validate
 
+    if "n_labels" in values:
+        raise ConfigError(
+            "segmenter: n_labels follows from the grouping", "leave it out of the parameters"
+        )
+    values["n_labels"] = len(group_names(grouping))
     options = validate(SliceSegmenterOptions, values, "segmenter")
     store = Store(index.parent)
-    maps = LabelMaps(labels, store, suffix)
+    source = LabelSource(labels, grouping, labels_file, space, status, manifest, labels_names)
+    maps = LabelMaps(source, store)
     ids = list(maps)
     if unnamed := [scan_id for scan_id in ids if person(scan_id) is None]:
         raise CohortError(f"{index}: {', '.join(unnamed[:3])}: ids that name no people")
     made = folds_of_people((str(person(scan_id)) for scan_id in ids), folds=folds, seed=seed)
     chosen = made[: fits or folds]
     files = [out.with_name(f"segmenter-{number}.safetensors") for number in range(len(chosen))]
-    settings = {"grouping": grouping, "folds": folds, "fits": len(chosen), "device": device}
+    settings = {
+        "grouping": grouping,
+        "space": space,
+        "labels_file": labels_file,
+        "folds": folds,
+        "fits": len(chosen),
+        "device": device,
+    }
     with (
         locked(out),
         recording(
             "segmenter",
             out=out,
-            parameters=options.model_dump(mode="json") | settings | {"suffix": suffix},
-            inputs=[index, index.with_name("store.json")],
+            parameters=options.model_dump(mode="json") | settings,
+            inputs=[index, index.with_name("store.json"), *label_files(source)],
             outputs=files,
             seeds={"seed": seed},
         ) as record,
@@ -101,7 +121,7 @@ def segmenter(
         for path in maps.files.values():
             record.add_input(path, base="external")
         # a byte a voxel: all label maps are held at once
-        grouped = {scan_id: group_labels(maps[scan_id], grouping) for scan_id in ids}
+        grouped = {scan_id: maps[scan_id] for scan_id in ids}
         entries: list[dict[str, Any]] = []
         for number, (fold, file) in enumerate(zip(chosen, files, strict=True)):
             seen = [scan_id for scan_id in ids if person(scan_id) in fold.seen]
@@ -119,7 +139,11 @@ def segmenter(
                 temporary.write_bytes(content)
             unseen = [scan_id for scan_id in ids if person(scan_id) in fold.unseen]
             measured = measure_segmenter(
-                trained.segment, store.volumes(unseen), grouped, people_seen=fold.seen
+                trained.segment,
+                store.volumes(unseen),
+                grouped,
+                people_seen=fold.seen,
+                structures=structures_of(grouping),
             )
             typer.echo(f"{file}: Dice {measured.values['mean']:.3f} on people it never saw")
             entries.append(

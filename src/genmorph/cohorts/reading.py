@@ -22,6 +22,8 @@ from genmorph.files import read_json
 
 # where a simulated tree keeps what no source would have: its truth, and the word that it is made
 TRUTH = Path("derivatives/truth")
+# its label maps below it, by the columns of its truth.tsv
+TRUE_LABELS = "**/{scan_id}_desc-structures_dseg.nii.gz"
 
 
 @dataclass(frozen=True)

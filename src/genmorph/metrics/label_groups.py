@@ -13,6 +13,9 @@ Every group can be made from the Neuromorphometrics numbers too, four of them wi
 - cerebral white matter: rests of the cerebrum outside all parcels ("exterior") are added.
 
 Numbers that name sulci or protocol marks, and stand for no structure, are not in the table.
+
+The labels of simulated heads (`simulated`) are fewer: the simulator's own six structures. What a
+grouping calls its groups stands in its table.
 """
 
 from __future__ import annotations
@@ -48,7 +51,9 @@ STRUCTURES = {number: name for number, name in enumerate(GROUPS) if number}
 GROUPINGS = {
     "freesurfer_aseg": "labels/freesurfer_aseg.csv",
     "neuromorphometrics": "labels/neuromorphometrics.csv",
+    "simulated": "labels/simulated.csv",
 }
+UNKNOWN = 255  # of a number that no group has
 MOST_SHOWN = 10  # unknown numbers that an error lists
 
 
@@ -63,13 +68,15 @@ class Range:
     name : str
         As the source has it.
     group : int
-        Row of `GROUPS`.
+        Row of `group_names`.
+    group_name : str
     """
 
     first: int
     last: int
     name: str
     group: int
+    group_name: str
 
 
 @functools.cache
@@ -91,21 +98,49 @@ def read_grouping(grouping: str) -> tuple[Range, ...]:
     for row in rows:
         first, _, last = row["source_number"].partition("-")
         ranges.append(
-            Range(int(first), int(last or first), row["source_name"], int(row["group_number"]))
+            Range(
+                int(first),
+                int(last or first),
+                row["source_name"],
+                int(row["group_number"]),
+                row["group_name"],
+            )
         )
     return tuple(ranges)
 
 
+def group_names(grouping: str) -> tuple[str, ...]:
+    """Names of a grouping's groups by number, the background first.
+
+    Raises
+    ------
+    MeasurementError
+        When there is no such grouping.
+
+    Examples
+    --------
+    >>> group_names("simulated")[:3]
+    ('background', 'cortex', 'white_matter')
+    """
+    names = {entry.group: entry.group_name for entry in read_grouping(grouping)}
+    return tuple(names[number] for number in sorted(names))
+
+
+def structures_of(grouping: str) -> dict[int, str]:
+    """Name by number of what a grouping scores: its groups without the background."""
+    return {number: name for number, name in enumerate(group_names(grouping)) if number}
+
+
 def missing_groups(grouping: str) -> list[str]:
-    """Structures that a source has no number for.
+    """Structures of P2 that a source has no number for.
 
     Examples
     --------
     >>> missing_groups("neuromorphometrics")
     []
     """
-    made = {entry.group for entry in read_grouping(grouping)}
-    return [name for number, name in STRUCTURES.items() if number not in made]
+    made = group_names(grouping)
+    return [name for name in STRUCTURES.values() if name not in made]
 
 
 def group_labels(label_map: np.ndarray, grouping: str) -> np.ndarray:
@@ -115,12 +150,13 @@ def group_labels(label_map: np.ndarray, grouping: str) -> np.ndarray:
     ----------
     label_map : ndarray
         Whole numbers of the source, of any shape and type.
-    grouping : {'freesurfer_aseg', 'neuromorphometrics'}
+    grouping : str
+        A key of `GROUPINGS`.
 
     Returns
     -------
     ndarray, uint8
-        Rows of `GROUPS`, in the shape of `label_map`.
+        Rows of `group_names`, in the shape of `label_map`.
 
     Raises
     ------
@@ -139,10 +175,10 @@ def group_labels(label_map: np.ndarray, grouping: str) -> np.ndarray:
             "labels: a value is no whole number",
             "resample label maps with nearest neighbours",
         )
-    groups = np.full(len(numbers), len(GROUPS), np.uint8)
+    groups = np.full(len(numbers), UNKNOWN, np.uint8)
     for entry in ranges:
         groups[(numbers >= entry.first) & (numbers <= entry.last)] = entry.group
-    unknown = [int(number) for number in numbers[groups == len(GROUPS)]]
+    unknown = [int(number) for number in numbers[groups == UNKNOWN]]
     if unknown:
         shown = ", ".join(map(str, unknown[:MOST_SHOWN]))
         more = f" and {len(unknown) - MOST_SHOWN} more" if len(unknown) > MOST_SHOWN else ""

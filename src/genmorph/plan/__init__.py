@@ -46,14 +46,13 @@ class Plan(Targets):
         """The configuration and the parameters of every command it can lead to."""
         config = self.config.model_dump(mode="json") | {"seeds": list(self.seeds)}
         every = [(name, room) for name, room in self.studies.items()]
-        runs = [
-            (name, run) for name, room in every for run in (*room.trained, *room.spec.references)
-        ]
+        runs = [(name, run) for name, room in every for run in room.runs]
         wanted = {
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],
             "flow": [(cohort,) for cohort in self.config.cohorts],
-            "preprocess": [(recipe,) for recipe in sorted(self.recipes)],
+            "preprocess": [(recipe,) for recipe in sorted(self.own_recipes)],
+            "resample": [(recipe,) for recipe in sorted(self.coarser_recipes)],
             "index": [(recipe,) for recipe in sorted(self.recipes)],
             "quality": [
                 (room.cohort, recipe) for _, room in every for recipe in sorted(room.recipes)

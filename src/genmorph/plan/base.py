@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genmorph.config import SCALES, Config, expand_variables
+from genmorph.cohorts.reading import TRUE_LABELS, TRUTH
+from genmorph.config import SCALES, Config, Labels, expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.paths import Paths
 from genmorph.provenance.record import project_folder
@@ -60,6 +61,20 @@ class Settled:
         rooms = self.studies.values()
         return {name: recipe for room in rooms for name, recipe in room.recipes.items()}
 
+    @property
+    def coarser_recipes(self) -> dict[str, str]:
+        """Recipes that resample the volumes of another, with the name of the other."""
+        return {
+            name: room.spec.recipe_name
+            for room in self.studies.values()
+            for name in room.spec.coarser_recipes
+        }
+
+    @property
+    def own_recipes(self) -> list[str]:
+        """Recipes that start from the raw scans."""
+        return [name for name in self.recipes if name not in self.coarser_recipes]
+
     def recipe(self, name: str) -> dict[str, Any]:
         """A recipe as JSON values.
 
@@ -97,33 +112,53 @@ class Settled:
         """Cohorts that are read from disk."""
         return [name for name in self.config.cohorts if name not in self.simulated]
 
-    def label_folder(self, cohort: str) -> str:
-        """The user's label maps of a cohort.
+    def labels(self, cohort: str) -> Labels:
+        """Where a cohort's label maps lie: the user's, or those a made cohort brings along.
 
         Raises
         ------
         ConfigError
-            When none are configured.
+            When there are none.
         """
-        labels = self.config.cohorts[cohort].labels
-        if labels is None:
-            raise ConfigError(
-                f"cohort {cohort}: the realistic atlas score needs labelled scans",
-                f"set cohorts.{cohort}.labels: {{path: ..., grouping: freesurfer_aseg}}",
+        entry = self.config.cohorts[cohort]
+        if entry.labels is not None:
+            return entry.labels
+        if entry.simulate is not None:
+            truth = str(self.config.cohort_root(cohort) / TRUTH)
+            return Labels(
+                path=truth,
+                grouping="simulated",
+                space="scan",
+                file=TRUE_LABELS,
+                names=f"{truth}/truth.tsv",
             )
-        return str(expand_variables(labels.path, f"cohorts.{cohort}.labels.path"))
+        raise ConfigError(
+            f"cohort {cohort}: the realistic atlas score needs labelled scans",
+            f"set cohorts.{cohort}.labels: {{path: ..., grouping: freesurfer_aseg}}",
+        )
+
+    def label_folder(self, cohort: str) -> str:
+        """Folder of a cohort's label maps."""
+        return expand_variables(self.labels(cohort).path, f"cohorts.{cohort}.labels.path")
 
     def measure_kind(self, study: str, measure: str) -> str:
         """Which measure an entry of a study is: the command that makes it."""
         return self.study(study).measures[measure]["kind"]
 
     def _figure_needs(self, study: str, figure: str) -> list[str]:
-        """What a figure is drawn from, `metrics` once for each of its models."""
+        """What a figure is drawn from, with a need of several runs once for each of them."""
         room, spec = self.study(study), self.figure(study, figure)
-        of_models = [f"metrics:{model}" for model in spec.models or room.models]
-        return [
-            name for need in spec.needs for name in (of_models if need == "metrics" else [need])
-        ]
+        needs = []
+        for need in spec.needs:
+            kind, _, own = need.partition(":")
+            if kind == "measure":
+                shown = {**room.models, **room.references}
+                needs += [f"{need}:{run}" for run in room.measured_runs(own) if run in shown]
+            elif kind == "metrics" or (kind == "samples" and spec.models is not None):
+                needs += [f"{kind}:{run}" for run in spec.models or room.models]
+            else:
+                needs.append(need)
+        return needs
 
     @property
     def notebook_names(self) -> list[str]:

@@ -125,6 +125,14 @@ class Parameters(Settled):
             "allow_mixed_engines": self.config.preprocessing.allow_mixed_engines,
         }
 
+    def _resample(self, recipe: str) -> dict[str, Any]:
+        finer = self.coarser_recipes[recipe]
+        return {
+            "recipe": recipe,
+            "from": {"recipe": finer, **self.recipe(finer)},
+            **self.recipe(recipe),
+        }
+
     def _quality(self, cohort: str, recipe: str) -> dict[str, Any]:
         return {"cohort": cohort, "recipe": recipe, "seed": 0}
 
@@ -160,6 +168,7 @@ class Parameters(Settled):
         if model in room.trained:
             parameters["device"] = self.config.compute.device
         else:  # a trained model carries its template
+            parameters["reference"] = room.references[model]
             parameters["template_scan"] = room.template_scan
         return parameters
 
@@ -193,9 +202,10 @@ class Parameters(Settled):
             "split": split,
         }
 
-    def _segmenter(self, cohort: str) -> dict[str, Any]:
-        self.label_folder(cohort)
-        return {"grouping": self.config.cohorts[cohort].labels.grouping}
+    def _segmenter(self, cohort: str, recipe: str) -> dict[str, Any]:
+        self.labels(cohort)
+        room = next(room for room in self.studies.values() if recipe in room.recipes)
+        return {"numerical_threads": self.config.compute.training_threads, **room.segmenter}
 
     def _table(self, study: str, table: str) -> dict[str, Any]:
         spec = self.study(study).spec.tables[table]
@@ -206,7 +216,12 @@ class Parameters(Settled):
             "caption": spec.caption,
             # a paper's table has rows of its own
             "rows": None if spec.rows == "study" else list(self.study(study).variants),
+            "grids": self._grids(study),
         }
+
+    def _grids(self, study: str) -> dict[str, list[int]]:
+        room = self.study(study)
+        return {run: list(room.grid_of(run)) for run in room.runs}
 
     def _figure(self, study: str, figure: str) -> dict[str, Any]:
         return {
@@ -218,6 +233,7 @@ class Parameters(Settled):
             "population": self.study(study).populations[POPULATION],
             **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
             "needs": self._figure_needs(study, figure),
+            "recipes": self.study(study).recipe_of,
         }
 
     def _checks(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from genmorph.preprocessing.gate import QUALITY_COLUMNS
 from genmorph.preprocessing.raw import RawFile, parse_scan, read_raw
 from genmorph.preprocessing.scan import BUILTIN, ImplausibleResult, preprocess_image
 from genmorph.preprocessing.steps import Recipe
+from genmorph.preprocessing.transforms import GRID_TO_SCAN, print_matrix
 from genmorph.processes import WorkerDied, work_through
 from genmorph.store import write_shard
 
@@ -34,6 +35,7 @@ STATUS_COLUMNS = (
     "skull_stripped",
     "engine",
     *QUALITY_COLUMNS,
+    GRID_TO_SCAN,
     "shard_root",
 )
 
@@ -168,6 +170,7 @@ class _Outcome:
     mosaic: bytes | None = None  # a PNG
     raw_sha256: str | None = None
     raw_size: int | None = None
+    grid_to_scan: np.ndarray | None = None  # (4, 4), where a matrix says it all
 
 
 def _outcomes(
@@ -211,7 +214,10 @@ def _work(scan: ScanRow, recipe: Recipe, engines: Engines) -> _Outcome:
     except Exception as error:
         # Libraries fail on one scan in ways of their own; the rest of the cohort goes on.
         return _Outcome(reason=_one_line(f"{type(error).__name__}: {error}"), **known)
-    return _Outcome(done.volume, None, done.quality, _png(done.mosaic), **known)
+    matrix = None if done.nonlinear else done.affine
+    return _Outcome(
+        done.volume, None, done.quality, _png(done.mosaic), grid_to_scan=matrix, **known
+    )
 
 
 def _row(scan: ScanRow, outcome: _Outcome, engine_version: str) -> dict[str, Any]:
@@ -224,6 +230,7 @@ def _row(scan: ScanRow, outcome: _Outcome, engine_version: str) -> dict[str, Any
         "skull_stripped": str(scan.skull_stripped).lower(),
         "engine": engine_version,
         **{key: f"{value:.4f}" for key, value in outcome.quality.items()},
+        GRID_TO_SCAN: print_matrix(outcome.grid_to_scan),
     }
 
 

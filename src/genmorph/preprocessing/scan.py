@@ -50,12 +50,15 @@ class Preprocessed:
     quality : dict
         Measures by column of `gate.QUALITY_COLUMNS`.
     mosaic : PIL.Image.Image
+    nonlinear : bool
+        A deformation follows on `affine`, so that the matrix alone does not lead to the scan.
     """
 
     volume: np.ndarray
     affine: np.ndarray
     quality: dict[str, float]
     mosaic: Any
+    nonlinear: bool = False
 
 
 class ImplausibleResult(ScanError):
@@ -142,7 +145,8 @@ def preprocess_image(
             if work.seen is None:
                 raise
             raise ImplausibleResult(error.message, work.quality, work.mosaic()) from None
-    return Preprocessed(work.volume, work.to_scan, work.quality, work.mosaic())
+    nonlinear = work.to_points is not None
+    return Preprocessed(work.volume, work.to_scan, work.quality, work.mosaic(), nonlinear)
 
 
 def _correct_bias(work: _Work, options: BiasCorrection) -> None:

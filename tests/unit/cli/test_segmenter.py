@@ -49,7 +49,6 @@ def train(tree, **how):
         "grouping": "freesurfer_aseg",
         "out": out,
         "seed": 0,
-        "suffix": "_dseg",
         "folds": 2,
         "fits": None,
         "device": "cpu",
@@ -99,7 +98,9 @@ def test_another_file_in_a_segmenters_place_is_refused(tree):
         ({"grouping": "neuromorphometrics"}, "2, 17 are no numbers|2 are no numbers"),
         ({"parameters": '{"epoch": 2}'}, "unknown key 'epoch'"),
         ({"folds": 3}, "4 people in 3 folds"),
-        ({"suffix": "_aseg"}, "no SCAN_aseg"),
+        ({"labels_file": "{scan_id}_aseg.nii.gz"}, "no {scan_id}_aseg"),
+        ({"parameters": '{"n_labels": 15}'}, "n_labels follows from the grouping"),
+        ({"space": "scan"}, "no table that knows the way"),
     ],
 )
 def test_what_cannot_be_trained_is_named(tree, how, named):

@@ -177,6 +177,20 @@ def test_tissues_fill_the_brain_mask_and_nothing_else(cohort):
         assert np.all(csf[labels == 3] >= np.maximum(white, gray)[labels == 3])
 
 
+def test_structures_divide_the_tissues_of_the_brain_mask(cohort):
+    for scan in images(cohort, "T1w"):
+        tissue, structure = (
+            values(truth_image(scan, name)) for name in ("dseg", "desc-structures_dseg")
+        )
+        for label, inside in {1: (1, 5, 6), 2: (2,), 3: (3, 4)}.items():
+            assert set(np.unique(structure[tissue == label])) == set(inside)
+        assert np.array_equal(structure > 0, tissue > 0)
+        deep, cortex = (np.argwhere(structure == label) for label in (6, 1))
+        middle = np.argwhere(tissue > 0).mean(axis=0)
+        away_mm = [MM * np.linalg.norm(part - middle, axis=1).mean() for part in (deep, cortex)]
+        assert away_mm[0] < 35 < away_mm[1]
+
+
 def test_volumes_in_the_table_are_those_of_the_maps(cohort, truth):
     columns = {
         "gray_matter_ml": "label-GM_probseg",

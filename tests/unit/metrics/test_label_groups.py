@@ -14,8 +14,10 @@ from genmorph.metrics.label_groups import (
     GROUPS,
     STRUCTURES,
     group_labels,
+    group_names,
     missing_groups,
     read_grouping,
+    structures_of,
 )
 
 # P2's groups as its released code makes them of FreeSurfer's numbers
@@ -56,7 +58,7 @@ def test_voxels_of_a_group_are_the_sum_of_its_numbers(grouping):
     source = rng.choice([entry.first for entry in ranges], size=(12, 13, 14)).astype(np.int32)
     grouped = group_labels(source, grouping)
     assert grouped.shape == source.shape and grouped.dtype == np.uint8
-    for group in range(len(GROUPS)):
+    for group in range(len(group_names(grouping))):
         of_group = sum((source == e.first).sum() for e in ranges if e.group == group)
         assert (grouped == group).sum() == of_group > 0
 
@@ -66,18 +68,25 @@ def test_tables_are_sound(grouping):
     ranges = sorted(read_grouping(grouping), key=lambda entry: entry.first)
     for entry, following in itertools.pairwise(ranges):
         assert entry.first <= entry.last < following.first, "a number in two rows"
-    assert all(0 <= entry.group < len(GROUPS) and entry.name for entry in ranges)
-    assert missing_groups(grouping) == []
+    names = group_names(grouping)
+    assert {entry.group for entry in ranges} == set(range(len(names)))
+    assert len(set(names)) == len(names) and names[0] == "background"
+    assert all(entry.name and entry.group_name == names[entry.group] for entry in ranges)
+    assert structures_of(grouping) == dict(enumerate(names[1:], start=1))
 
 
-def test_group_names_of_the_tables_are_those_of_the_code():
-    from importlib import resources
-
-    for grouping in GROUPINGS:
-        table = resources.files("genmorph.metrics") / GROUPINGS[grouping]
-        for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines()):
-            assert row["group_name"] == GROUPS[int(row["group_number"])]
+@pytest.mark.parametrize("grouping", ["freesurfer_aseg", "neuromorphometrics"])
+def test_both_sources_make_every_group_of_the_paper(grouping):
+    assert group_names(grouping) == GROUPS and missing_groups(grouping) == []
     assert len(STRUCTURES) == 14 and 0 not in STRUCTURES
+
+
+def test_simulated_labels_are_those_the_simulator_writes():
+    from genmorph.cohorts.simulate.trees.truth import STRUCTURES as WRITTEN
+
+    known = {entry.name: entry.first for entry in read_grouping("simulated") if entry.first}
+    assert known == WRITTEN
+    assert "hippocampus" in missing_groups("simulated")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from genmorph.cohorts.simulate import simulate_cohort
-from genmorph.errors import CohortError
+from genmorph.errors import CohortError, GenmorphError
 from genmorph.files import folder_hashes, read_tsv
 from genmorph.preprocessing import pipeline
 from genmorph.preprocessing.engines import Engines, builtin
@@ -134,6 +134,39 @@ def test_volumes_are_brains_on_the_grid(shard, recipe):
         brain_ml = (volume > 0).sum() * 8.0**3 / 1000
         assert 1400 < brain_ml < 2300  # as large as the template's, whatever the person's
         assert float(row["template_correlation"]) > 0.5
+
+
+def test_the_status_table_leads_back_to_the_raw_scan(shard, heads, recipe):
+    """Labels that lie on the raw scans, carried by the printed matrices, lie on the brains."""
+    out, scans, _, rows = shard
+    from genmorph.cohorts.reading import TRUE_LABELS, TRUTH
+    from genmorph.preprocessing.label_maps import LabelMaps, LabelSource
+    from genmorph.preprocessing.transforms import read_transforms
+    from genmorph.store import Description
+
+    table = out / "shard-0000.tsv"
+    known = read_transforms(table)
+    good = [row["scan_id"] for row in rows if row["status"] == "ok"]
+    assert sorted(known) == sorted(good), "failed scans have no way back"
+    exact = preprocess_scan(file_of(scans[0]), recipe, skull_stripped=False)
+    # this process has more threads than a worker, which changes the last digits
+    np.testing.assert_allclose(known[scans[0].scan_id], exact.affine, atol=1e-4)
+
+    entries = [{**row, "shard": 0} for row in rows if row["status"] == "ok"]
+    write_index(out, entries, Description(recipe.grid_affine(), "tiny", "", {}))
+    store = Store(out)
+    source = LabelSource(heads / TRUTH, "simulated", file=TRUE_LABELS, space="scan", status=table)
+    maps = LabelMaps(source, store)
+    assert sorted(maps) == sorted(good)
+    for scan_id in good:
+        labels, volume = maps[scan_id], store.read(scan_id)
+        both = ((labels > 0) & (volume > 0)).sum()
+        assert 2 * both / ((labels > 0).sum() + (volume > 0).sum()) > 0.85
+        assert volume[labels == 2].mean() > volume[labels == 1].mean() > volume[labels == 3].mean()
+    table.write_text(table.read_text().replace("grid_to_scan", "another"))
+    with pytest.raises(GenmorphError, match="column grid_to_scan is missing"):
+        LabelMaps(source, store)
+    table.write_text(table.read_text().replace("another", "grid_to_scan"))
 
 
 def test_each_good_scan_has_a_mosaic(shard):

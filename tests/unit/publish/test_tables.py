@@ -20,7 +20,7 @@ from genmorph.publish.tables import (
 )
 
 LABEL = "simulated: no ranking may be read from it"
-PARAMETERS = {"scale": "demo", "caption": "A caption."}
+PARAMETERS = {"scale": "demo", "grids": {}, "caption": "A caption."}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def table(tmp_path):
         ),
         reported=reported,
         paper={"data": "adni", "scale": "paper", "grid": "4x4x4", "n": 6},
-        yardstick=("mean", "l2", "no better than the mean"),
+        yardsticks=(("mean", "l2", "no better than the mean"),),
     )
 
 
@@ -302,7 +302,7 @@ def test_a_search_has_a_row_a_run_and_marks_the_best(table, measure, tmp_path):
         measure(run, "reconstruction", {"l2": l2})
         measure(run, "frechet", {"axial": axial})
     search = replace(
-        table, rows=(), yardstick=None, best=(("axial", "least distance"), ("l2", "least L2"))
+        table, rows=(), yardsticks=(), best=(("axial", "least distance"), ("l2", "least L2"))
     )
     rows, _, _ = written(search, measure, tmp_path, rows=["a", "a-beta_x2"])
     assert [row["remark"] for row in rows.values()] == ["least distance", "least L2"]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genmorph.cli.common import Workers
 from genmorph.cli.evaluate.common import Comparison
+from genmorph.cli.labels import Grouping, LabelsFile, LabelsNames, Space, Status
 from genmorph.errors import ConfigError
 from genmorph.metrics.measurement import Measurement
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from genmorph.preprocessing.label_maps import LabelMaps, LabelSource
     from genmorph.store import Store
 
 
@@ -29,9 +28,11 @@ def measure(
         Path | None,
         typer.Option("--labels", help="Label maps of real scans, for real_labels: manual."),
     ] = None,
-    grouping: Annotated[
-        str, typer.Option("--grouping", help="Whose numbers the label maps have.")
-    ] = "freesurfer_aseg",
+    grouping: Grouping = "freesurfer_aseg",
+    space: Space = "preprocessed",
+    labels_file: LabelsFile = "**/{scan_id}_dseg.nii.gz",
+    labels_names: LabelsNames = None,
+    status: Status = None,
     workers: Workers = 1,
 ) -> Measurement:
     """Would a generated brain do as an atlas? Its labels, carried to real people, against theirs.
@@ -44,8 +45,11 @@ def measure(
 
     from genmorph.cli.segmenter import read_segmenters
     from genmorph.metrics.atlas_score import measure_atlas_score
+    from genmorph.metrics.label_groups import structures_of
+    from genmorph.preprocessing.label_maps import LabelSource
     from genmorph.preprocessing.steps import Registration
     from genmorph.preprocessing.volumes import register_volumes
+    from genmorph.validation import validate
 
     options = two.options
     if (options.real_labels == "manual") != (labels is not None):
@@ -55,14 +59,26 @@ def measure(
             "give --labels with real_labels: manual, and only then",
         )
     two.record.add_input(segmenters)
-    how = Registration()
+    fitted = read_segmenters(segmenters)
+    learnt = str(fitted[0].settings["grouping"])
+    manual = None
+    if labels is not None:
+        source = LabelSource(
+            labels, grouping, labels_file, space, status, two.manifest, labels_names
+        )
+        manual = _manual_labels(source, learnt, two.real)
+        for table in (status, labels_names):
+            if table is not None:
+                two.record.add_input(table)
+    how = validate(Registration, options.registration, "atlas_score.registration")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return measure_atlas_score(
             two.made.volumes(),
             two.real.volumes(two.real_ids),
-            segmenters=read_segmenters(segmenters),
+            segmenters=fitted,
             register=partial(register_volumes, grid_affine=two.real.affine, options=how),
-            manual_labels=None if labels is None else _manual_labels(labels, grouping, two.real),
+            manual_labels=manual,
+            structures=structures_of(learnt),
             n_generated=options.generated,
             n_reference_each=options.reference_each,
             seed=options.seed,
@@ -72,10 +88,15 @@ def measure(
         )
 
 
-def _manual_labels(folder: Path, grouping: str, store: Store) -> Mapping[str, np.ndarray]:
-    """Label maps of a store's scans in the groups of the score."""
-    from genmorph.metrics.label_groups import group_labels
+def _manual_labels(source: LabelSource, learnt: str, store: Store) -> LabelMaps:
+    """Label maps of a store's scans, in the groups that the segmenters give."""
+    from genmorph.metrics.label_groups import group_names
     from genmorph.preprocessing.label_maps import LabelMaps
 
-    maps: Mapping[str, Any] = LabelMaps(folder, store, "_dseg")
-    return {scan_id: group_labels(maps[scan_id], grouping) for scan_id in maps}
+    if group_names(source.grouping) != group_names(learnt):
+        raise ConfigError(
+            f"atlas score: labels in the groups of {source.grouping}, segmenters in those of "
+            f"{learnt}",
+            "train the segmenters on the same labels",
+        )
+    return LabelMaps(source, store)

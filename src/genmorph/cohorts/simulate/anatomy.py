@@ -55,8 +55,9 @@ class Template:
         Fraction of spinal cord with its nerves, below the brain mask.
     outer_cortex, inner_cortex : ndarray
         Weights in [0, 1] of the cortex next to CSF and of the cortex next to white matter.
-    ventricles, medial_temporal : ndarray
-        Regions in [0, 1]: lateral ventricles with a margin, and hippocampus with its neighbours.
+    ventricles, medial_temporal, deep_gray : ndarray
+        Regions in [0, 1]: lateral ventricles with a margin, hippocampus with its neighbours, and
+        the middle of the brain with basal ganglia and thalamus.
     lesion_density : ndarray
         Where focal lesions arise: deep white matter near the ventricles; sums to 1.
     ventricle_velocity, cortex_velocity, medial_temporal_velocity : ndarray `[3, x, y, z]`
@@ -78,6 +79,7 @@ class Template:
     inner_cortex: np.ndarray
     ventricles: np.ndarray
     medial_temporal: np.ndarray
+    deep_gray: np.ndarray
     lesion_density: np.ndarray
     ventricle_velocity: np.ndarray
     cortex_velocity: np.ndarray
@@ -248,6 +250,8 @@ def _regions(native: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "inner_cortex": (inner * cortex).astype(np.float32),
         "ventricles": np.clip(1.0 - (away_mm - 2.5) / 2.0, 0.0, 1.0).astype(np.float32),
         "medial_temporal": np.clip((1.15 - side) / 0.3, 0.0, 1.0).astype(np.float32),
+        # its edge is where the cortex that age and disease thin begins
+        "deep_gray": np.clip((1.075 - deep_gray) * 8.0, 0.0, 1.0).astype(np.float32),
         "lesion_density": (density / density.sum()).astype(np.float64),
     }
 

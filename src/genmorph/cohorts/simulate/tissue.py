@@ -31,8 +31,10 @@ class Tissues:
         Fraction of ventricular CSF, part of `csf`.
     medial_temporal : ndarray
         Fraction of medial temporal gray matter, part of `gray`.
+    deep_gray : ndarray
+        Fraction of gray matter of the basal ganglia and the thalamus, part of `gray`.
     cortex : ndarray
-        Fraction of cortical gray matter, part of `gray`.
+        Fraction of cortical gray matter that age and disease may change, part of `gray`.
     gray_to_csf_ml, gray_to_white_ml : float
         Volume whose class was changed along the cortex.
     """
@@ -44,6 +46,7 @@ class Tissues:
     lesion: np.ndarray
     ventricles: np.ndarray
     medial_temporal: np.ndarray
+    deep_gray: np.ndarray
     cortex: np.ndarray
     gray_to_csf_ml: float
     gray_to_white_ml: float
@@ -157,6 +160,7 @@ def sample_tissues(
         "lesions": (lesions, "region"),
         "ventricles": (template.ventricles, "region"),
         "medial_temporal": (template.medial_temporal, "region"),
+        "deep_gray": (template.deep_gray, "region"),
     }
     samples = {
         name: sample_at(volume, inside[grid], outside=0.0) for name, (volume, grid) in maps.items()
@@ -218,6 +222,7 @@ def make_tissues(
         lesion=white * samples["lesions"],
         ventricles=csf * samples["ventricles"],
         medial_temporal=gray * samples["medial_temporal"],
+        deep_gray=gray * samples["deep_gray"],
         cortex=gray * np.maximum(outer, inner),
         gray_to_csf_ml=total(lost - gained) * voxel_ml,
         gray_to_white_ml=total(turned) * voxel_ml,

@@ -173,7 +173,7 @@ def space_of(template: Template, voxel_mm: float) -> TemplateSpace:
         for name in ("gray", "white")
     } | {
         name: region_grid().sample(np.asarray(getattr(template, name)), inside, outside=0.0)
-        for name in ("outer_cortex", "inner_cortex", "ventricles", "medial_temporal")
+        for name in ("outer_cortex", "inner_cortex", "ventricles", "medial_temporal", "deep_gray")
     }
 
     interpolation = tuple(

@@ -28,6 +28,15 @@ EFFECTS = {
     "medial_temporal": 2,  # what disease shrinks
     "cortex": 3,  # what age and disease thin
 }
+# what the networks of the realistic atlas score learn, by metrics/labels/simulated.csv
+STRUCTURES = {
+    "cortex": 1,  # gray matter of cerebellum and brain stem included
+    "white matter": 2,
+    "cerebrospinal fluid": 3,
+    "ventricles": 4,
+    "medial temporal gray matter": 5,
+    "deep gray matter": 6,
+}
 TRUTH_COLUMNS: dict[str, tuple[str, str]] = {
     # column: (unit, meaning)
     "scan_id": ("", "scan, by its BIDS entities"),
@@ -97,7 +106,9 @@ def write_truth(root: Path, scan: SimulatedScan, *, images: bool, atlas: str | N
     write("desc-brain_mask", tissues.brain.astype(np.uint8))
     classes = np.argmax(np.stack([maps[label] for label in TISSUES]), axis=0).astype(np.uint8) + 1
     write("dseg", tissues.volume(classes))
-    write("desc-effects_dseg", tissues.volume(effect_regions(tissues, classes)))
+    effects = effect_regions(tissues, classes)
+    write("desc-effects_dseg", tissues.volume(effects))
+    write("desc-structures_dseg", tissues.volume(structures(tissues, classes, effects)))
     if scan.labels is not None:
         write(f"seg-{atlas}_dseg", scan.labels)
     displacement, affine = displacement_to_template(scan.warp, grid)
@@ -172,6 +183,11 @@ def write_truth_tables(root: Path, made: Made) -> None:
         ("index", "name"),
         ({"index": index, "name": name} for name, index in EFFECTS.items()),
     )
+    write_tsv(
+        truth / "desc-structures_dseg.tsv",
+        ("index", "name"),
+        ({"index": index, "name": name} for name, index in STRUCTURES.items()),
+    )
     write_json(truth / "desc-brain_mask.json", {"Type": "Brain"})
     write_json(
         truth / "from-T1w_to-MNI152_mode-image_xfm.json",
@@ -219,6 +235,29 @@ def effect_regions(tissues: Tissues, classes: np.ndarray) -> np.ndarray:
     return regions
 
 
+def structures(tissues: Tissues, classes: np.ndarray, effects: np.ndarray) -> np.ndarray:
+    """The structure of each voxel of the brain mask, by `STRUCTURES`.
+
+    Parameters
+    ----------
+    classes : ndarray `[voxels]`
+        Tissue class, by `TISSUES`.
+    effects : ndarray `[voxels]`
+        From `effect_regions`.
+    """
+    of_class = np.zeros(len(TISSUES) + 1, np.uint8)
+    of_class[TISSUES["GM"][1]] = STRUCTURES["cortex"]
+    of_class[TISSUES["WM"][1]] = STRUCTURES["white matter"]
+    of_class[TISSUES["CSF"][1]] = STRUCTURES["cerebrospinal fluid"]
+    found = of_class[classes]
+    deep = (classes == TISSUES["GM"][1]) & (tissues.deep_gray > 0.5 * tissues.gray)
+    found[deep] = STRUCTURES["deep gray matter"]
+    # hippocampus reaches into the ellipsoid of the deep gray matter
+    found[effects == EFFECTS["medial_temporal"]] = STRUCTURES["medial temporal gray matter"]
+    found[effects == EFFECTS["ventricles"]] = STRUCTURES["ventricles"]
+    return found
+
+
 def displacement_to_template(warp: HeadWarp, grid: ScannerGrid) -> tuple[np.ndarray, np.ndarray]:
     """Displacement from a scan's world to the template over its field of view.
 
@@ -251,6 +290,8 @@ but the displacement lie on the raw scan's voxels, with its orientation.
 - `desc-brain_mask`, `dseg`: the mask, and the largest of the three fractions in it (`dseg.tsv`).
 - `desc-effects_dseg`: where age and disease act: lateral ventricles, medial temporal gray matter,
   cortex, that of the cerebellum included (`desc-effects_dseg.tsv`).
+- `desc-structures_dseg`: each voxel of the mask has one label: lateral ventricles and other CSF,
+  medial temporal, deep and all other gray matter, white matter (`desc-structures_dseg.tsv`).
 - `from-T1w_to-MNI152_mode-image_xfm`: displacement (x, y, z, 1, 3; mm; RAS+) on a grid of 4 mm, to
   add to a position of the scan's world to reach the template: pose, head size and warp in one.
   Between the grid's points take it trilinear.

@@ -30,8 +30,8 @@ def alone(tmp_path_factory):
 def test_two_devices_end_with_the_weights_of_one(slurm, tmp_path, alone, tasks):
     """Sums over two halves of a batch are not those over the whole in the last bits.
 
-    After eight steps of Adam at 3e-4, which make up to 2.4e-3 of a weight, they are equal within
-    2e-5; weights of another seed differ by a hundred times as much.
+    After eight steps the weights are equal within 1e-5 (measured: 8e-7); those of another seed
+    differ by 1.3.
     """
     import torch
 
@@ -47,7 +47,7 @@ def test_two_devices_end_with_the_weights_of_one(slurm, tmp_path, alone, tasks):
     shared = load_file(job.weights)
     assert shared.keys() == alone.keys()
     for name, weights in alone.items():
-        torch.testing.assert_close(shared[name], weights, rtol=0, atol=2e-5, msg=name)
+        torch.testing.assert_close(shared[name], weights, rtol=0, atol=1e-5, msg=name)
     assert list(tmp_path.glob("checkpoint/.tmp-*")) == []
 
 

@@ -34,6 +34,10 @@ class Slurm:
         """A job's state: PENDING, RUNNING, COMPLETED, FAILED, ..."""
         return self.job(number)["JobState"]
 
+    def node_state(self) -> str:
+        """idle, mixed, down, drained, ..."""
+        return run("sinfo", "--noheader", "--format=%T", "--partition=cpu").strip()
+
     def set_node(self, state: str) -> None:
         """Drain the node, take it down, or let it resume."""
         node = run("sinfo", "--noheader", "--format=%n", "--partition=cpu").strip()

@@ -39,7 +39,7 @@ class Slurm:
         return run("sinfo", "--noheader", "--format=%T", "--partition=cpu").strip()
 
     def set_node(self, state: str) -> None:
-        """Drain the node, take it down, or let it resume."""
+        """Drain the node, or let it resume."""
         node = run("sinfo", "--noheader", "--format=%n", "--partition=cpu").strip()
         run("scontrol", "update", f"nodename={node}", f"state={state}", "reason=test")
 

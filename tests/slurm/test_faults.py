@@ -41,13 +41,6 @@ def requeue(slurm, job, number):
     subprocess.run(["scontrol", "requeue", number], check=True)
 
 
-def take_the_node_down(slurm, job, number):
-    slurm.set_node("down")
-    slurm.wait_until(lambda: slurm.state(number) != "RUNNING", what="the loss of the node")
-    if slurm.node_state().startswith("down"):  # it may have come back by itself
-        slurm.set_node("resume")
-
-
 def kill_training(slurm, job, number):
     """The command alone, as the kernel does it when memory runs out."""
     send(job, signal.SIGKILL)
@@ -91,7 +84,6 @@ def submit(slurm, job, log):
         (cancel, True, "CANCELLED"),
         (lower_the_limit, True, "TIMEOUT"),
         (requeue, True, "PENDING"),
-        (take_the_node_down, False, "PENDING"),
         (kill_training, False, "FAILED"),
     ],
 )
@@ -102,6 +94,7 @@ def test_a_fault_costs_no_result(slurm, tmp_path, undisturbed, fault, warned, en
     fault(slurm, job, number)
     if ends_as == "PENDING":  # Slurm puts it back itself
         slurm.wait_until(lambda: int(slurm.job(number)["Restarts"]) == 1, what="restart")
+        slurm.wait_until(lambda: slurm.node_state() == "idle", what="the end of its first part")
         # it would wait for two minutes
         subprocess.run(["scontrol", "update", f"jobid={number}", "starttime=now"], check=True)
     else:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
+# one study: the others' tests are their own
+SMOKE = ("--profile", "profiles/local", "--config", "scale=smoke", "studies={slice_vae: null}")
 
 
 def copy_project(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from genmorph.validation import Options, validate
 
 Scale = Literal["smoke", "demo", "pilot", "paper"]
 Layout = Literal["bids", "adni", "hcp", "ukb", "oasis"]
+MOST_VALUES = 100_000  # in a configuration file
 NAME = r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  # cohort names stand in paths: no dash, no dot
 
 
@@ -346,12 +347,26 @@ def load_config(*files: Path | str, **values: Any) -> Config:
             content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"{file}: not YAML ({error})") from None
+        if _expanded_size(content) > MOST_VALUES:
+            raise ConfigError(f"{file}: aliases unfold to more values than a configuration has")
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: keys and values are expected at the top")
         merged = merge(merged, content)
     return validate(Config, merge(merged, values), "config")
+
+
+def _expanded_size(value: Any, known: dict[int, float] | None = None) -> float:
+    """How many values a YAML document holds once its aliases are unfolded; infinite for a ring."""
+    if not isinstance(value, dict | list):
+        return 1.0
+    known = {} if known is None else known
+    if id(value) not in known:
+        known[id(value)] = float("inf")  # what is met again below itself never ends
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1.0 + sum(_expanded_size(entry, known) for entry in inside)
+    return known[id(value)]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Failed scans are absent from it. Readers verify a volume's hash as they read it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ from genmorph.files import (
 )
 
 INDEX_COLUMNS = ("scan_id", "shard", "row", "sha256")
+MOST_VOXELS = 1024**3
+_WRITE_AGAIN = "remove it and run the workflow again"
+
+
+_PLACE = re.compile(r"[0-9]{1,9} [0-9]{1,9}")  # shard and row
 
 
 def shard_name(shard: int) -> str:
@@ -136,7 +142,10 @@ def open_shard(path: Path) -> Any:
     import zarr
 
     try:
-        return zarr.open_array(path, mode="r")
+        array = zarr.open_array(path, mode="r")
+        if array.ndim != 4 or np.prod(array.shape[1:], dtype=object) > MOST_VOXELS:
+            raise ValueError(f"an array of {array.shape}")
+        return array
     except Exception as error:
         raise StoreError(
             f"{path}: cannot be opened ({error})", "remove that shard and run the workflow again"
@@ -214,10 +223,16 @@ class Store:
         if not (self.folder / "index.tsv").is_file():
             raise StoreError(f"{self.folder}: not a store (no index.tsv)")
         rows = read_tsv(self.folder / "index.tsv", INDEX_COLUMNS)
+        for row in rows:
+            place = f"{row['shard'] or ''} {row['row'] or ''}"
+            if not row["scan_id"] or not row["sha256"] or not _PLACE.fullmatch(place):
+                raise StoreError(
+                    f"{self.folder}/index.tsv: damaged at scan {row['scan_id']}", _WRITE_AGAIN
+                )
         self._rows = {row["scan_id"]: row for row in rows}
         if len(self._rows) != len(rows):
             raise StoreError(f"{self.folder}/index.tsv: a scan id stands in it twice")
-        self.description = Description(**read_json(self.folder / "store.json"))
+        self.description = _read_description(self.folder / "store.json")
         self._arrays: dict[int, Any] = {}
 
     @property
@@ -275,6 +290,18 @@ class Store:
         if shard not in self._arrays:
             self._arrays[shard] = open_shard(self.folder / shard_name(shard))
         return self._arrays[shard]
+
+
+def _read_description(path: Path) -> Description:
+    """What `store.json` says, checked: a damaged one would move every volume in space."""
+    try:
+        description = Description(**read_json(path))
+        affine = np.asarray(description.affine, dtype=float)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise ValueError("its affine is no 4x4 matrix of numbers")
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path}: no description of a store ({error})", _WRITE_AGAIN) from None
+    return description
 
 
 @dataclass(frozen=True)

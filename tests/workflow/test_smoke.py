@@ -19,23 +19,19 @@ from pathlib import Path
 
 import pytest
 
-from support import copy_project, run_genmorph, run_snakemake, without_seconds
+from support import SMOKE, run_genmorph, run_snakemake, without_seconds
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
-# one study: the others' tests are their own
-LOCAL = ("--profile", "profiles/local", "--config", "scale=smoke", "studies={slice_vae: null}")
+LOCAL = SMOKE
 TABLE = Path("results/tables/m3ae_table1.csv")
 BETA = "overrides={m3ae: {m3ae: {beta: 4}}}"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A fresh checkout in which the study has run."""
-    folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
-    done = run_snakemake(*LOCAL, "--", "all", folder=folder)
-    assert done.returncode == 0, done.text[-5000:]
-    return folder
+@pytest.fixture
+def finished(finished_study):
+    """One run serves all tests."""
+    return finished_study
 
 
 @pytest.fixture

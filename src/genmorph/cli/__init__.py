@@ -39,6 +39,7 @@ GROUPS = (
     "checks",
     "notebook",
     "audit",
+    "crate",
     "export",
 )
 

@@ -21,6 +21,7 @@ from genmorph.errors import BusyError, ConfigError
 from genmorph.files import atomic_path
 from genmorph.plan.parameters import SPLIT_OF_STORE
 from genmorph.plan.targets import Targets
+from genmorph.provenance.seal import sealed_text
 from genmorph.splits import SPLITS
 
 
@@ -86,7 +87,7 @@ class Plan(Targets):
 
     def write_resolved(self) -> None:
         """Write `config.resolved.yaml`, when it would change."""
-        text = yaml.safe_dump(self.resolved(), sort_keys=True, allow_unicode=True)
+        text = sealed_text(yaml.safe_dump(self.resolved(), sort_keys=True, allow_unicode=True))
         path = Path(self.paths.resolved_config)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             with atomic_path(path) as temporary:

@@ -6,7 +6,7 @@ import pytest
 
 from genmorph.errors import AuditError
 from genmorph.files import atomic_path, read_json
-from genmorph.provenance.record import load_records, record_path, recording
+from genmorph.provenance.record import record_files, record_path, recording
 
 
 def write(root, name, reads=()):
@@ -30,14 +30,14 @@ def test_a_record_that_is_being_written_is_none_yet(root):
         half.write_text('{"outputs": [')
         record = write(root, "second.csv", reads=["first.csv"])
         assert list(record["parents"]) == ["first.csv.json"]
-        assert list(load_records(root)) == ["first.csv.json", "second.csv.json"]
+        assert list(record_files(root)) == ["first.csv.json", "second.csv.json"]
         raise KeyboardInterrupt
 
 
 def test_a_root_without_whole_records_is_said(root):
     with pytest.raises(AuditError, match="no records"):
-        load_records(root)
+        record_files(root)
     (root / "provenance").mkdir()
     (root / "provenance" / ".tmp-1-x.csv.json").write_text("{")
     with pytest.raises(AuditError, match="no records"):
-        load_records(root)
+        record_files(root)

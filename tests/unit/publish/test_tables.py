@@ -261,7 +261,7 @@ def test_each_row_states_what_its_training_took(table, measure, train, tmp_path)
         "1471641",
         "150",
         "300",
-        "47 ± 4",
+        "45 (cpu) / 50 (cuda (a GPU))",
         "cpu / cuda (a GPU)",
     ]
     assert [rows["B & co"][fact] for fact in facts[-2:]] == ["45", "cpu"]

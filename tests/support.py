@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -56,3 +57,16 @@ def run_genmorph(*words: str, folder: Path = PROJECT):
         text=True,
         env=os.environ | {"PYTHONPATH": str(folder / "src")},
     )
+
+
+def without_seconds(path: Path) -> list[list[str]]:
+    """The cells of a table's file, less the wall time, which a repeated training does not share."""
+    with path.open(newline="") as stream:
+        split = (
+            csv.reader(stream) if path.suffix == ".csv" else (line.split("|") for line in stream)
+        )
+        lines = [list(line) for line in split]
+    if path.stem.endswith("_cells"):
+        return [line for line in lines if "seconds" not in line]
+    clock = [word.strip() for word in lines[0]].index("seconds")
+    return [line[:clock] + line[clock + 1 :] if len(line) > clock else line for line in lines]

@@ -79,4 +79,4 @@ def main() -> None:
         build()()
     except GenmorphError as error:
         print(f"genmorph: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)

@@ -117,7 +117,9 @@ class Plan(Targets):
         path = Path(self.paths.resolved_config)
         if not path.is_file():
             return
-        known = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("config", {})
+        # every job reads this: with the C library, where there is one, it takes a tenth
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        known = (yaml.load(path.read_text(encoding="utf-8"), loader) or {}).get("config", {})
         cure = "name another folder with results: (or --config results=...), or remove this one"
         if known.get("scale") != self.config.scale:
             raise ConfigError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genmorph.cohorts.ingest import listing_digest
-from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
+from genmorph.cohorts.manifest import Scan, read_manifest, rows_digest
 from genmorph.config import expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.metrics.options import MEASURES
@@ -78,13 +78,13 @@ class Inputs(Parameters):
         self.recipe(recipe)
         return [
             str(self.paths.fill("shard_table", cohort=cohort, recipe=recipe, shard=f"{shard:04d}"))
-            for shard in shards(_scans(Path(manifest)))
+            for shard in sorted(_scans_by_shard(Path(manifest)))
         ]
 
     def shard_rows(self, cohort: str, shard: str) -> str:
         """Hash of the manifest rows that one shard is made from."""
         manifest = self.paths.fill("manifest", cohort=cohort)
-        return rows_digest(of_shard(_scans(manifest), int(shard)))
+        return rows_digest(_scans_by_shard(manifest).get(int(shard), []))
 
     def store_index(self, study: str, run: str) -> str:
         """Index of the preprocessed store a run works on."""
@@ -275,12 +275,16 @@ class Inputs(Parameters):
         return self.files(reads.study, reads.model, reads.needs)
 
 
-def _scans(manifest: Path) -> list[Scan]:
+def _scans_by_shard(manifest: Path) -> dict[int, list[Scan]]:
     """The manifest's scans, read once for each state of the file: every shard asks for its rows."""
     state = manifest.stat()
-    return _scans_at(manifest, state.st_mtime_ns, state.st_size)
+    return _read_by_shard(manifest, state.st_mtime_ns, state.st_size)
 
 
 @functools.cache
-def _scans_at(manifest: Path, _mtime_ns: int, _size: int) -> list[Scan]:
-    return read_manifest(manifest)
+def _read_by_shard(manifest: Path, _mtime_ns: int, _size: int) -> dict[int, list[Scan]]:
+    by_shard: dict[int, list[Scan]] = {}
+    for scan in read_manifest(manifest):
+        if scan.shard is not None:
+            by_shard.setdefault(scan.shard, []).append(scan)
+    return by_shard

@@ -231,7 +231,7 @@ def record_files(root: Path) -> dict[str, Path]:
         When there are none.
     """
     folder = root / RECORDS
-    files = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    files = _record_files(folder)
     if not files:
         raise AuditError(f"{folder}: no records", "run the workflow, or name another --results")
     return {file.relative_to(folder).as_posix(): file for file in files}
@@ -257,12 +257,17 @@ def read_record(path: Path) -> dict[str, Any]:
     return content
 
 
+def _record_files(folder: Path) -> list[Path]:
+    """Whole records; one that another job is writing now, or died while writing, is none yet."""
+    return sorted(file for file in folder.rglob("*.json") if not file.name.startswith("."))
+
+
 def _parents(record: Record) -> dict[str, str]:
     """Hash of the record behind each input that has one."""
     folder = record.root / RECORDS
     wanted = {entry["path"] for entry in record.content["inputs"] if not entry["base"]}
     parents = {}
-    for file in sorted(folder.rglob("*.json")) if wanted else ():
+    for file in _record_files(folder) if wanted else ():
         outputs = {entry["path"] for entry in read_record(file)["outputs"]}
         if outputs & wanted:
             parents[file.relative_to(folder).as_posix()] = sha256_file(file)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import SMOKE, run_genmorph, run_snakemake
+from support import SMOKE, run_genmorph, run_snakemake, without_seconds
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
@@ -58,19 +58,6 @@ def flip(path: Path) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-
-
-def without_seconds(path: Path) -> list[list[str]]:
-    """The cells of a table's file, less the wall time, which a repeated training does not share."""
-    with path.open(newline="") as stream:
-        split = (
-            csv.reader(stream) if path.suffix == ".csv" else (line.split("|") for line in stream)
-        )
-        lines = [list(line) for line in split]
-    if path.stem.endswith("_cells"):
-        return [line for line in lines if "seconds" not in line]
-    clock = [word.strip() for word in lines[0]].index("seconds")
-    return [line[:clock] + line[clock + 1 :] if len(line) > clock else line for line in lines]
 
 
 def test_every_promised_file_is_there(finished):

@@ -78,12 +78,7 @@ def test_a_file_that_may_not_grow_is_named_and_the_old_one_stays(copy):
     limit = 20_000
     assert len(before) > limit
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "genmorph",
-            *recorded_command(copy, f"{RUN}/checkpoint/{weights.name}"),
-        ],
+        [sys.executable, "-m", "genmorph", *command],
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy / "src")},
         capture_output=True,

@@ -190,7 +190,7 @@ def test_a_measure_of_a_model_reads_its_checkpoint_and_makes_no_volumes(project)
     assert done.text.count("rule measure_likelihood:") == 1
     for other in ("m3ae", "training_mean"):
         done = snakemake("-n", "--", folder.format(other), folder=project)
-        assert done.returncode != 0 and "looks at a trained slice_vae" in done.text
+        assert done.returncode != 0 and f"is not taken of '{other}'" in done.text
 
 
 def test_controls_are_a_target_of_their_own(project):

@@ -278,6 +278,9 @@ def test_the_middle_slice_is_that_of_each_axis():
     )
     assert found.values["coronal"] == found.values["coronal_middle"]
     made[2][1][2] = 0
+    found = slice_frechet(made, real, extractor=Moments(), positions="middle")
+    assert "Fréchet distance: 1 generated slices are black." in found.notes
+    real[2][1][2] = 0
     with pytest.raises(MeasurementError, match=r"sagittal slice at voxel 2 \(the middle\)"):
         slice_frechet(made, real, extractor=Moments(), positions="middle")
     with pytest.raises(MeasurementError, match="slice positions 'centre'"):

@@ -73,7 +73,13 @@ def _beyond(size: int) -> tuple[Column, ...]:
         _of_size(size, "the same of real scans", consistency, "coronal_reference", ".4f"),
         _of_size(size, "realistic atlas score", "atlas_score", "mean", ".3f"),
         _of_size(size, "log p of held-out codes", likelihood, f"log_density_{density}", ".0f"),
-        _of_size(size, "bound on log p of held-out volumes", likelihood, f"elbo_{density}", ".0f"),
+        _of_size(
+            size,
+            "bound on log p of held-out volumes",
+            likelihood,
+            f"elbo_{density}_with_noise",
+            ".0f",
+        ),
     )
 
 

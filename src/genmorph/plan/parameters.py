@@ -216,12 +216,16 @@ class Parameters(Settled):
             "caption": spec.caption,
             # a paper's table has rows of its own
             "rows": None if spec.rows == "study" else list(self.study(study).variants),
-            "grids": self._grids(study),
+            "grids": {run: how["grid"] for run, how in self._runs(study).items()},
         }
 
-    def _grids(self, study: str) -> dict[str, list[int]]:
+    def _runs(self, study: str) -> dict[str, dict[str, Any]]:
+        """Recipe and grid of each run."""
         room = self.study(study)
-        return {run: list(room.grid_of(run)) for run in room.runs}
+        return {
+            run: {"recipe": room.recipe_of[run], "grid": list(room.grid_of(run))}
+            for run in room.runs
+        }
 
     def _figure(self, study: str, figure: str) -> dict[str, Any]:
         return {
@@ -233,7 +237,7 @@ class Parameters(Settled):
             "population": self.study(study).populations[POPULATION],
             **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
             "needs": self._figure_needs(study, figure),
-            "recipes": self.study(study).recipe_of,
+            "runs": self._runs(study),
         }
 
     def _checks(self) -> dict[str, Any]:

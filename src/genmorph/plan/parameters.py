@@ -215,9 +215,17 @@ class Parameters(Settled):
             "scale": self.config.scale,
             "caption": spec.caption,
             # a paper's table has rows of its own
-            "rows": None if spec.rows == "study" else list(self.study(study).variants),
+            "rows": None if spec.rows == "study" else self._tried(study, table),
             "grids": {run: how["grid"] for run, how in self._runs(study).items()},
         }
+
+    def _tried(self, study: str, table: str) -> list[str]:
+        """Runs of the search that a table shows."""
+        room = self.study(study)
+        models = room.spec.tables[table].models
+        return [
+            name for name, model in room.variant_of.items() if models is None or model in models
+        ]
 
     def _runs(self, study: str) -> dict[str, dict[str, Any]]:
         """Recipe and grid of each run."""
@@ -237,6 +245,7 @@ class Parameters(Settled):
             "population": self.study(study).populations[POPULATION],
             **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
             "needs": self._figure_needs(study, figure),
+            "models": list(self.figure(study, figure).models or self.study(study).models),
             "runs": self._runs(study),
         }
 

@@ -6,7 +6,7 @@ snakemake --profile slurm all                               the same on a cluste
 snakemake --list-target-rules                               what can be asked for
 """
 
-import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from genmorph.errors import GenmorphError
 from genmorph.plan import Plan
+from genmorph.processes import shell_prefix
 
 
 configfile: "config.yaml"
@@ -30,11 +31,10 @@ except GenmorphError as error:
     raise WorkflowError(str(error))
 paths = plan.paths
 
-# The interpreter that reads this file also runs the commands; they end when it is killed.
-shell.prefix(
-    f'export PATH="$PATH:{Path(sys.executable).parent}" '
-    f'PYTHONPATH="{workflow.basedir}/src" GENMORPH_DIE_WITH={os.getpid()}; '
-)
+# The interpreter that reads this file also runs the commands; they end when it is killed, and it
+# leaves a scheduler's warning to them.
+shell.prefix(shell_prefix(Path(workflow.basedir) / "src"))
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 wildcard_constraints:
@@ -46,7 +46,6 @@ localrules:
     tables,
     figures,
     notebooks,
-    m3ae,
     controls,
     tune,
 
@@ -56,6 +55,7 @@ include: "rules/preprocess.smk"
 include: "rules/models.smk"
 include: "rules/evaluate.smk"
 include: "rules/publish.smk"
+include: "rules/studies.smk"
 
 
 onstart:
@@ -97,13 +97,6 @@ rule notebooks:
     """Every notebook, executed on these results."""
     input:
         plan.notebooks(),
-
-
-rule m3ae:
-    """P1, the multiscale metamorphic VAE: its tables and figures."""
-    input:
-        lambda w: plan.tables("m3ae"),
-        lambda w: plan.figures("m3ae"),
 
 
 rule controls:

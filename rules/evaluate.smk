@@ -64,7 +64,7 @@ rule measure_run:
     """Measure a run's samples or reconstructions against the held-out scans."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
         weights=lambda w: plan.measure_weights(w.study, w.measure),
@@ -103,7 +103,7 @@ rule map_run:
     """Compare a run's gray matter with that of real scans voxel by voxel: a t-map."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
     output:
@@ -138,7 +138,7 @@ rule measure_memorisation:
     """Whether a run's samples are nearer to the people it was trained on than to others."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
         weights=lambda w: plan.measure_weights(w.study, w.measure),
@@ -176,6 +176,45 @@ rule measure_memorisation:
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
 
 
+rule measure_likelihood:
+    """How likely a trained slice VAE finds held-out scans, and the scans it was fitted on."""
+    input:
+        weights=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
+        manifest=lambda w: plan.cohort_file("manifest", w.study),
+        participants=lambda w: plan.cohort_file("participants", w.study),
+    output:
+        measurement=paths.measurement,
+    log:
+        paths.log(
+            "measure_likelihood",
+            "{study}-{model}-{cohort}-{population}-{seed}-{measure}",
+        ),
+    benchmark:
+        paths.benchmark(
+            "measure_likelihood",
+            "{study}-{model}-{cohort}-{population}-{seed}-{measure}",
+        )
+    wildcard_constraints:
+        measure=plan.measure_names("latent_likelihood"),
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.compute.threads
+    resources:
+        **plan.gpu_resources,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 600 * attempt,
+    params:
+        device=plan.config.compute.device,
+        parameters=lambda w: plan.json("evaluate", w.study, w.measure),
+        code=plan.code("evaluate.latent_likelihood"),
+    shell:
+        "genmorph evaluate latent_likelihood --generated {input.weights}"
+        " --reference {input.reference} --manifest {input.manifest}"
+        " --participants {input.participants} --device {params.device}"
+        " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
+
+
 rule train_segmenter:
     """Train the networks of the realistic atlas score, cross-fitted by person."""
     input:
@@ -198,7 +237,7 @@ rule train_segmenter:
     params:
         labels=lambda w: plan.label_arguments(w.cohort, w.recipe),
         device=plan.config.compute.device,
-        parameters=lambda w: plan.json("segmenter", w.cohort),
+        parameters=lambda w: plan.json("segmenter", w.cohort, w.recipe),
         code=plan.code("segmenter"),
     shell:
         "genmorph segmenter --index {input.index} --manifest {input.manifest} {params.labels}"
@@ -210,11 +249,11 @@ rule score_atlas:
     """Realistic atlas score of a run: labels of its samples carried to real people."""
     input:
         generated=lambda w: plan.measured(w.study, w.model, w.seed, w.measure),
-        reference=lambda w: plan.measured_against(w.study, w.measure),
+        reference=lambda w: plan.measured_against(w.study, w.model, w.measure),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
-        segmenters=lambda w: plan.segmenters(w.study),
-        labels=lambda w: plan.manual_label_inputs(w.study, w.measure),
+        segmenters=lambda w: plan.segmenters(w.study, w.model),
+        labels=lambda w: plan.manual_label_inputs(w.study, w.model, w.measure),
     output:
         measurement=paths.measurement,
     log:
@@ -234,7 +273,7 @@ rule score_atlas:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 600 * attempt,
     params:
-        labels=lambda w: plan.manual_labels(w.study, w.measure),
+        labels=lambda w: plan.manual_labels(w.study, w.model, w.measure),
         parameters=lambda w: plan.json("evaluate", w.study, w.measure),
         code=plan.code("evaluate.atlas_score"),
     shell:

@@ -4,7 +4,7 @@
 rule train_model:
     """Train one model; a job that is killed or preempted goes on from its last checkpoint."""
     input:
-        index=lambda w: plan.store_index(w.study),
+        index=lambda w: plan.store_index(w.study, w.model),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
     output:
@@ -36,7 +36,7 @@ rule sample_run:
     """Draw volumes from a trained model, or from a trivial reference."""
     input:
         weights=lambda w: plan.checkpoint(w.study, w.model, w.seed),
-        index=lambda w: plan.store_index(w.study),
+        index=lambda w: plan.store_index(w.study, w.model),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
     output:
@@ -71,7 +71,7 @@ rule reconstruct_run:
     """Reconstruct the held-out scans with a trained model, or a trivial reference."""
     input:
         weights=lambda w: plan.checkpoint(w.study, w.model, w.seed),
-        index=lambda w: plan.store_index(w.study),
+        index=lambda w: plan.store_index(w.study, w.model),
         manifest=lambda w: plan.cohort_file("manifest", w.study),
         participants=lambda w: plan.cohort_file("participants", w.study),
     output:

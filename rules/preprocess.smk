@@ -13,6 +13,8 @@ rule preprocess_shard:
         paths.log("preprocess_shard", "{cohort}-{recipe}-{shard}"),
     benchmark:
         paths.benchmark("preprocess_shard", "{cohort}-{recipe}-{shard}")
+    wildcard_constraints:
+        recipe=plan.recipe_patterns["own"],
     conda:
         "../envs/genmorph.yaml"
     threads: plan.config.preprocessing.workers
@@ -29,6 +31,35 @@ rule preprocess_shard:
         " --cohort {wildcards.cohort} --root {params.root:q} --parameters {params.parameters:q}"
         " --workers {threads} --array {output.array} --mosaics {output.mosaics}"
         " --out {output.table} > {log} 2>&1"
+
+
+rule resample_shard:
+    """Bring one shard of a store onto a coarser grid."""
+    input:
+        array=lambda w: plan.finer_shard("shard_array", w.cohort, w.recipe, w.shard),
+        table=lambda w: plan.finer_shard("shard_table", w.cohort, w.recipe, w.shard),
+    output:
+        array=directory(paths.shard_array),
+        table=paths.shard_table,
+    log:
+        paths.log("resample_shard", "{cohort}-{recipe}-{shard}"),
+    benchmark:
+        paths.benchmark("resample_shard", "{cohort}-{recipe}-{shard}")
+    wildcard_constraints:
+        recipe=plan.recipe_patterns["coarser"],
+    conda:
+        "../envs/genmorph.yaml"
+    threads: plan.config.preprocessing.workers
+    resources:
+        mem_mb=lambda w, threads, attempt: 1500 * threads * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        parameters=lambda w: plan.json("resample", w.recipe),
+        code=plan.code("resample"),
+    shell:
+        "genmorph resample {input.table} --from {input.array} --array {output.array}"
+        " --parameters {params.parameters:q} --workers {threads} --out {output.table}"
+        " > {log} 2>&1"
 
 
 rule index_store:

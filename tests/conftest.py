@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from support import SMOKE, copy_project, run_snakemake
+
 
 @pytest.fixture
 def shared_data() -> Path:
@@ -18,6 +20,15 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real scans are not at hand: GENMORPH_SHARED_DATA names no folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory):
+    """A fresh checkout in which the study has run at scale `smoke`; to be read, not changed."""
+    folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
+    done = run_snakemake(*SMOKE, "--", "all", folder=folder)
+    assert done.returncode == 0, done.text[-5000:]
+    return folder
 
 
 @pytest.fixture

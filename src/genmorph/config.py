@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.splits import in_people
@@ -17,6 +17,7 @@ from genmorph.validation import Options, validate
 
 Scale = Literal["smoke", "demo", "pilot", "paper"]
 Layout = Literal["bids", "adni", "hcp", "ukb", "oasis"]
+MOST_VALUES = 100_000  # in a configuration file
 NAME = r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  # cohort names stand in paths: no dash, no dot
 
 
@@ -235,8 +236,16 @@ class Config(Options):
         min_length=1,
         description="one run of each model per seed, e.g. [0, 1, 2]; null takes the scale's",
     )
-    cohorts: dict[str, Cohort] = Field({"simulated": Cohort(simulate=Simulation())})
-    studies: dict[str, StudyRoles] = Field({"m3ae": StudyRoles()})
+    cohorts: dict[str, Cohort] = Field(
+        {
+            "simulated": Cohort(simulate=Simulation()),
+            "simulated_hcp": Cohort(layout="hcp", simulate=Simulation(seed=2)),
+        }
+    )
+    studies: dict[str, StudyRoles] = Field(
+        {"m3ae": StudyRoles(), "slice_vae": StudyRoles(cohort="simulated_hcp")},
+        description="{study: roles}; null leaves a study out, e.g. studies={slice_vae: null}",
+    )
     features: Features = Field(Features())
     preprocessing: Preprocessing = Field(Preprocessing())
     tissues: Tissues = Field(Tissues())
@@ -244,6 +253,15 @@ class Config(Options):
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(
         {}, description="{study: {model: {key: value}}} over any value of a study's models"
     )
+
+    @field_validator("studies", mode="before")
+    @classmethod
+    def _without_those_left_out(cls, studies: Any) -> Any:
+        if not isinstance(studies, dict):
+            return studies
+        # Snakemake gives the values of --config as text
+        left_out = (None, "null")
+        return {name: roles for name, roles in studies.items() if roles not in left_out}
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -331,12 +349,26 @@ def load_config(*files: Path | str, **values: Any) -> Config:
             content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"{file}: not YAML ({error})") from None
+        if _expanded_size(content) > MOST_VALUES:
+            raise ConfigError(f"{file}: aliases unfold to more values than a configuration has")
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: keys and values are expected at the top")
         merged = merge(merged, content)
     return validate(Config, merge(merged, values), "config")
+
+
+def _expanded_size(value: Any, known: dict[int, float] | None = None) -> float:
+    """How many values a YAML document holds once its aliases are unfolded; infinite for a ring."""
+    if not isinstance(value, dict | list):
+        return 1.0
+    known = {} if known is None else known
+    if id(value) not in known:
+        known[id(value)] = float("inf")  # what is met again below itself never ends
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1.0 + sum(_expanded_size(entry, known) for entry in inside)
+    return known[id(value)]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,14 @@ class GenmorphError(Exception):
         What is wrong, naming the file, key or scan.
     cure : str, optional
         What the user can do about it.
+
+    Attributes
+    ----------
+    exit_code : int
+        Of a command that ends with it.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str, cure: str = "") -> None:
         self.message = message

@@ -129,10 +129,15 @@ def digest(value: Any) -> str:
     return sha256_bytes(canonical_json(value).encode())
 
 
+def json_text(value: Any) -> str:
+    """JSON as files have it: with sorted keys, a value a line, and no NaN."""
+    return json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write a JSON file atomically, with sorted keys and no NaN."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json_text(value))
 
 
 def read_json(path: Path | str) -> Any:
@@ -147,7 +152,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GenmorphError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or brackets without end
         raise GenmorphError(f"{path}: not a JSON file ({error})") from None
 
 
@@ -167,7 +172,8 @@ def read_tsv(path: Path | str, required: Iterable[str] = ()) -> list[dict[str, s
     Raises
     ------
     GenmorphError
-        When the file is absent, or a `required` column is missing.
+        When the file is absent, a `required` column is missing, or a line has more cells than the
+        header.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as stream:
@@ -181,6 +187,8 @@ def read_tsv(path: Path | str, required: Iterable[str] = ()) -> list[dict[str, s
         raise GenmorphError(f"{path}: no such file") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise GenmorphError(f"{path}: not a tab-separated table ({error})") from None
+    if any(None in row for row in rows):  # where DictReader puts what no column claims
+        raise GenmorphError(f"{path}: a line has more cells than the {len(columns)} of the header")
     missing = [column for column in required if column not in columns]
     if missing:
         raise GenmorphError(

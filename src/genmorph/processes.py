@@ -37,6 +37,30 @@ def limit_threads(n: int) -> None:
         sys.modules["SimpleITK"].ProcessObject.SetGlobalDefaultNumberOfThreads(n)
 
 
+def shell_prefix(source: Path) -> str:
+    """What a workflow's shell does before each command.
+
+    The command comes from `source`, runs in this interpreter's environment and ends when this
+    process does (`die_with`). A scheduler sends SIGTERM to every process of a job; a shell would
+    end at once and take the job's right to go on with it, so it waits until the command, which may
+    have its state to save, has answered.
+
+    Parameters
+    ----------
+    source : Path
+        Folder that holds the package.
+
+    Returns
+    -------
+    str
+        POSIX shell, to be put in front of a command line.
+    """
+    return (
+        f'trap : TERM; export PATH="$PATH:{Path(sys.executable).parent}" '
+        f'PYTHONPATH="{source}" GENMORPH_DIE_WITH={os.getpid()}; '
+    )
+
+
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent ends (Linux); for worker processes."""
     if sys.platform == "linux":

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SAMPLES, RECONSTRUCTIONS = "samples", "reconstructions"
 BATCH_SIZE = 4
 NEIGHBOUR_BLOCK = 64  # volumes compared at a time
+CORONAL = 1  # axis of a volume that runs from back to front: the slices of P2
+MIXED_BLOCK = 16  # samples made of slices at a time: training scans are read once for each block
 
 # which of the two a reference defines
 REFERENCES: dict[str, frozenset[str]] = {
@@ -32,6 +34,8 @@ REFERENCES: dict[str, frozenset[str]] = {
     "nearest_training_scan": frozenset({RECONSTRUCTIONS}),
     "voxel_shuffled": frozenset({SAMPLES}),
     "held_out": frozenset({SAMPLES}),
+    "independent_slices": frozenset({SAMPLES}),
+    "training_mean_noise": frozenset({SAMPLES}),
 }
 
 Volumes = Iterator[tuple[str, np.ndarray]]
@@ -70,7 +74,7 @@ def draw_samples(
     """
     import torch
 
-    model = _ready(model, device)
+    model = on_device(model, device)
     for first in range(0, n, batch_size):
         numbers = range(first, first + batch_size)
         generators = [
@@ -101,7 +105,7 @@ def reconstruct_scans(
     """
     import torch
 
-    model = _ready(model, device)
+    model = on_device(model, device)
     if tuple(store.shape) != tuple(model.shape):
         raise GenmorphError(
             f"store of {tuple(store.shape)} volumes, model of {tuple(model.shape)}",
@@ -116,7 +120,14 @@ def reconstruct_scans(
         yield from zip(own, made, strict=False)
 
 
-def _ready(model: torch.nn.Module, device: str) -> torch.nn.Module:
+def on_device(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    """A model in evaluation mode on a device.
+
+    Raises
+    ------
+    GenmorphError
+        When it is a GPU and there is none.
+    """
     import torch
 
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
@@ -145,7 +156,10 @@ def reference_samples(
     kind : str
         training_mean (the mean image, n times), template (n times), training_scans (a copier:
         each once in random order, then again), voxel_shuffled (test scans, the voxels of each in
-        random order), held_out (all validation scans, whatever n).
+        random order), held_out (all validation scans, whatever n), independent_slices (each coronal
+        slice from a training scan drawn for it alone: real slices, no coherence),
+        training_mean_noise (the mean image and, in each voxel, independent Gaussian noise of the SD
+        that training scans have there, clipped to [0, 1]).
     store : Store
     ids : mapping
         Scan ids of `train`, `validation` and `test`.
@@ -163,9 +177,14 @@ def reference_samples(
     Raises
     ------
     GenmorphError
-        When `kind` is not a reference that defines samples.
+        When `kind` is not a reference that defines samples, or fewer than two training scans are
+        there to tell an SD.
     """
     _check_reference(kind, SAMPLES)
+    if kind == "independent_slices":
+        return _independent_slices(store, ids["train"], n, seed)
+    if kind == "training_mean_noise":
+        return _mean_and_noise(store, ids["train"], n, seed)
     if kind == "held_out":
         return ((scan_id, store.read(scan_id)) for scan_id in ids["validation"])
     if kind == "training_scans":
@@ -249,6 +268,62 @@ def _shuffled(ids: Sequence[str], k: int, seed: int) -> str:
 def _shuffle_voxels(volume: np.ndarray, k: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(derive_seed(seed, "voxel_shuffled", k))
     return rng.permutation(volume.ravel()).reshape(volume.shape)
+
+
+def _independent_slices(store: Store, ids: Sequence[str], n: int, seed: int) -> Volumes:
+    slices = store.shape[CORONAL]
+    for first in range(0, n, MIXED_BLOCK):
+        numbers = range(first, min(first + MIXED_BLOCK, n))
+        # [sample, slice]: which scan a slice comes from
+        chosen = np.stack(
+            [
+                np.random.default_rng(derive_seed(seed, "independent_slices", k)).integers(
+                    len(ids), size=slices
+                )
+                for k in numbers
+            ]
+        )
+        mixed: np.ndarray | None = None  # [sample, slice, x, z], as stored: a byte a voxel
+        for scan in np.unique(chosen):
+            stored = np.moveaxis(store.read_stored(ids[scan]), CORONAL, 0)
+            if mixed is None:
+                mixed = np.empty((len(numbers), *stored.shape), stored.dtype)
+            sample, position = np.nonzero(chosen == scan)
+            mixed[sample, position] = stored[position]
+        for k, volume in zip(numbers, mixed, strict=True):
+            yield sample_id(k), decode(np.moveaxis(volume, 0, CORONAL))
+
+
+def _mean_and_noise(store: Store, ids: Sequence[str], n: int, seed: int) -> Volumes:
+    if len(ids) < 2:
+        raise GenmorphError(
+            f"{store.folder}: reference 'training_mean_noise' needs two training scans to take an "
+            f"SD of, there is {len(ids)}",
+            "give the training split more people, or leave the reference out",
+        )
+
+    def drawn() -> Volumes:
+        mean, deviation = mean_and_deviation(store, ids)
+        for k in range(n):
+            rng = np.random.default_rng(derive_seed(seed, "training_mean_noise", k))
+            noise = rng.standard_normal(mean.shape, dtype=np.float32)
+            yield sample_id(k), np.clip(mean + deviation * noise, 0.0, 1.0)
+
+    return drawn()
+
+
+def mean_and_deviation(store: Store, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and SD (of n - 1) of some scans in each voxel, `[x, y, z]`, float32.
+
+    One pass in double precision (Welford 1962): two volumes are held, whatever the number of scans.
+    """
+    mean, squares = np.zeros(store.shape), np.zeros(store.shape)
+    for count, scan_id in enumerate(ids, start=1):
+        volume = store.read(scan_id)
+        change = volume - mean
+        mean += change / count
+        squares += change * (volume - mean)
+    return mean.astype(np.float32), np.sqrt(squares / (len(ids) - 1)).astype(np.float32)
 
 
 def _nearest(store: Store, ids: Sequence[str], training_ids: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ Failed scans are absent from it. Readers verify a volume's hash as they read it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ from genmorph.files import (
 )
 
 INDEX_COLUMNS = ("scan_id", "shard", "row", "sha256")
+MOST_VOXELS = 1024**3
+_WRITE_AGAIN = "remove it and run the workflow again"
+
+
+_PLACE = re.compile(r"[0-9]{1,9} [0-9]{1,9}")  # shard and row
 
 
 def shard_name(shard: int) -> str:
@@ -125,6 +131,59 @@ def write_shard(
     return rows, root
 
 
+def open_shard(path: Path) -> Any:
+    """The array `[n, x, y, z]` of a shard, for `read_row`.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be opened.
+    """
+    import zarr
+
+    try:
+        array = zarr.open_array(path, mode="r")
+        if array.ndim != 4 or np.prod(array.shape[1:], dtype=object) > MOST_VOXELS:
+            raise ValueError(f"an array of {array.shape}")
+        return array
+    except Exception as error:
+        raise StoreError(
+            f"{path}: cannot be opened ({error})", "remove that shard and run the workflow again"
+        ) from error
+
+
+def read_row(array: Any, path: Path, entry: Mapping[str, str]) -> np.ndarray:
+    """One volume `[x, y, z]` of a shard as stored, its hash verified.
+
+    Parameters
+    ----------
+    array : zarr array
+        As `open_shard` gives it.
+    path : Path
+        Where it lies, for errors.
+    entry : mapping
+        `scan_id`, `row` and `sha256` of an index or a status table.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be read, or is not the volume that `entry` knows.
+    """
+    try:
+        stored = np.asarray(array[int(entry["row"])])
+    except Exception as error:  # zarr and its codecs raise many kinds on damaged chunks
+        raise StoreError(
+            f"{path}: scan {entry['scan_id']} cannot be read ({error})",
+            "remove that shard and run the workflow again",
+        ) from error
+    if volume_hash(stored) != entry["sha256"]:
+        raise StoreError(
+            f"{path}: volume of scan {entry['scan_id']} is not the one the index knows",
+            "remove that shard and run the workflow again",
+        )
+    return stored
+
+
 def write_index(folder: Path, rows: Iterable[dict[str, Any]], description: Description) -> None:
     """Write `store.json`, then `index.tsv`: the index appears last, so a reader who sees it
     sees a whole store."""
@@ -164,10 +223,16 @@ class Store:
         if not (self.folder / "index.tsv").is_file():
             raise StoreError(f"{self.folder}: not a store (no index.tsv)")
         rows = read_tsv(self.folder / "index.tsv", INDEX_COLUMNS)
+        for row in rows:
+            place = f"{row['shard'] or ''} {row['row'] or ''}"
+            if not row["scan_id"] or not row["sha256"] or not _PLACE.fullmatch(place):
+                raise StoreError(
+                    f"{self.folder}/index.tsv: damaged at scan {row['scan_id']}", _WRITE_AGAIN
+                )
         self._rows = {row["scan_id"]: row for row in rows}
         if len(self._rows) != len(rows):
             raise StoreError(f"{self.folder}/index.tsv: a scan id stands in it twice")
-        self.description = Description(**read_json(self.folder / "store.json"))
+        self.description = _read_description(self.folder / "store.json")
         self._arrays: dict[int, Any] = {}
 
     @property
@@ -199,21 +264,8 @@ class Store:
         if scan_id not in self._rows:
             raise StoreError(f"{self.folder}: no volume of scan {scan_id}")
         entry = self._rows[scan_id]
-        try:
-            stored = np.asarray(self._array(int(entry["shard"]))[int(entry["row"])])
-        except Exception as error:  # zarr and its codecs raise many kinds on damaged chunks
-            raise StoreError(
-                f"{self.folder}/{shard_name(int(entry['shard']))}: scan {scan_id} "
-                f"cannot be read ({error})",
-                "remove that shard and run the workflow again",
-            ) from error
-        if volume_hash(stored) != entry["sha256"]:
-            raise StoreError(
-                f"{self.folder}/{shard_name(int(entry['shard']))}: volume of scan {scan_id} "
-                "is not the one the index knows",
-                "remove that shard and run the workflow again",
-            )
-        return stored
+        shard = int(entry["shard"])
+        return read_row(self._array(shard), self.folder / shard_name(shard), entry)
 
     def read(self, scan_id: str) -> np.ndarray:
         """One volume `[x, y, z]` as float32 intensities, its hash verified."""
@@ -236,17 +288,20 @@ class Store:
 
     def _array(self, shard: int) -> Any:
         if shard not in self._arrays:
-            import zarr
-
-            path = self.folder / shard_name(shard)
-            try:
-                self._arrays[shard] = zarr.open_array(path, mode="r")
-            except Exception as error:
-                raise StoreError(
-                    f"{path}: cannot be opened ({error})",
-                    "remove that shard and run the workflow again",
-                ) from error
+            self._arrays[shard] = open_shard(self.folder / shard_name(shard))
         return self._arrays[shard]
+
+
+def _read_description(path: Path) -> Description:
+    """What `store.json` says, checked: a damaged one would move every volume in space."""
+    try:
+        description = Description(**read_json(path))
+        affine = np.asarray(description.affine, dtype=float)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise ValueError("its affine is no 4x4 matrix of numbers")
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path}: no description of a store ({error})", _WRITE_AGAIN) from None
+    return description
 
 
 @dataclass(frozen=True)

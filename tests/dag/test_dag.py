@@ -122,8 +122,8 @@ def test_a_sixth_paper_is_one_folder(project):
     room = project / "src/genmorph/studies/toy"
     shutil.copytree(project / "src/genmorph/studies/m3ae", room)
     spec = (room / "spec.yaml").read_text()
-    spec = re.sub(r"^  m3ae:$", "  toy:", spec, flags=re.M)
-    spec = spec.replace("      m3ae: {", "      toy: {").replace("model: m3ae", "model: toy")
+    spec = re.sub(r"^( +)m3ae:", r"\1toy:", spec, flags=re.M)
+    spec = spec.replace("model: m3ae", "model: toy").replace("[m3ae]", "[toy]")
     (room / "spec.yaml").write_text(spec)
     done = snakemake(
         "-n",
@@ -169,6 +169,28 @@ def test_every_measure_has_a_rule_and_what_it_needs(project):
     truth = "results/raw/simulated/derivatives/truth"
     assert f"--labels {truth} --grouping simulated --space scan" in made.text
     assert "--status results/preprocessed/simulated/" in made.text
+
+
+def test_a_measure_of_a_model_reads_its_checkpoint_and_makes_no_volumes(project):
+    file = project / "src/genmorph/studies/m3ae/spec.yaml"
+    text = file.read_text().replace(
+        "models:\n", "models:\n  slices: {architecture: slice_vae}\n", 1
+    )
+    added = "measures:\n  likelihood: {kind: latent_likelihood}\n"
+    text = text.replace("measures:\n", added, 1)
+    file.write_text(text.replace("[frechet, diversity,", "[likelihood, frechet, diversity,"))
+    folder = "results/runs/m3ae/{}/simulated-all/seed-0/measures/likelihood.json"
+    done = snakemake("-n", "--", folder.format("slices"), folder=project)
+    assert done.returncode == 0, done.text
+    assert "rule measure_likelihood:" in done.text and "rule train_model:" in done.text
+    assert "sample_run" not in done.text and "reconstruct_run" not in done.text
+    # a table asks for it of the models that have it; asked for of others it is refused
+    done = snakemake("-n", "--", "results/tables/m3ae_table1.csv", folder=project)
+    assert done.returncode == 0, done.text
+    assert done.text.count("rule measure_likelihood:") == 1
+    for other in ("m3ae", "training_mean"):
+        done = snakemake("-n", "--", folder.format(other), folder=project)
+        assert done.returncode != 0 and f"is not taken of '{other}'" in done.text
 
 
 def test_controls_are_a_target_of_their_own(project):

@@ -45,7 +45,7 @@ def test_paper_scale_holds_the_papers_numbers():
     assert options["intensity_weights"] == [0.6, 1.2, 1.2, 2.4]
     for weights in ("smoothness_weights", "divergence_weights", "magnitude_weights"):
         assert options[weights] == [0.6, 1.2, 1.2]
-    assert plan(scale="paper").study("m3ae").grid == (80, 96, 80)
+    assert plan(scale="paper").study("m3ae").grid_of("m3ae") == (80, 96, 80)
 
 
 def test_demo_sees_at_most_150_volumes():

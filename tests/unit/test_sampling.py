@@ -11,6 +11,7 @@ from genmorph.models import build
 from genmorph.sampling import (
     REFERENCES,
     draw_samples,
+    mean_and_deviation,
     reconstruct_scans,
     reference_reconstructions,
     reference_samples,
@@ -141,6 +142,56 @@ def test_shuffled_scans_keep_their_histogram_only(store, ids):
         np.testing.assert_array_equal(np.sort(volume.ravel()), np.sort(original.ravel()))
         assert abs(np.corrcoef(volume.ravel(), original.ravel())[0, 1]) < 0.3
     assert not np.array_equal(made[0], made[3])
+
+
+def test_independent_slices_are_real_ones_of_many_scans(store, ids):
+    made = samples("independent_slices", store, ids, n=40)
+    real = np.stack([store.read(scan_id) for scan_id in ids["train"]])
+    sources = np.empty((40, SHAPE[1]), int)
+    for row, (_, volume) in enumerate(made):
+        assert volume.shape == SHAPE and volume.dtype == np.float32
+        for place in range(SHAPE[1]):
+            same = [np.array_equal(volume[:, place], scan[:, place]) for scan in real]
+            sources[row, place] = same.index(True)
+    # each scan as often as another in each slice, and neighbours do not go together
+    shares = np.stack([(sources == scan).mean(axis=0) for scan in range(len(real))])
+    assert shares.min() > 0.05 and shares.max() < 0.55
+    assert 0.1 < (sources[:, 1:] == sources[:, :-1]).mean() < 0.4
+
+
+def test_mean_and_noise_have_the_training_scans_moments(store, ids):
+    real = np.stack([store.read(scan_id) for scan_id in ids["train"]]).astype(float)
+    mean, deviation = mean_and_deviation(store, ids["train"])
+    np.testing.assert_allclose(mean, real.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(deviation, real.std(axis=0, ddof=1), atol=1e-6)
+    made = np.stack([v for _, v in samples("training_mean_noise", store, ids, n=300)])
+    assert made.dtype == np.float32 and made.min() >= 0 and made.max() <= 1
+    inside = (mean > 3 * deviation) & (mean < 1 - 3 * deviation)  # where nothing is clipped
+    assert inside.sum() > 10
+    error = (made.mean(axis=0) - mean)[inside] / deviation[inside]
+    assert np.abs(error).max() < 5 / np.sqrt(300)
+    np.testing.assert_allclose(made.std(axis=0)[inside] / deviation[inside], 1, atol=0.25)
+    # neighbours know nothing of each other
+    noise = (made - mean)[:, inside] / deviation[inside]
+    together = np.corrcoef(noise, rowvar=False)[~np.eye(inside.sum(), dtype=bool)]
+    assert np.abs(together).max() < 0.35 and abs(together.mean()) < 0.02
+
+
+def test_one_training_scan_has_no_deviation(store, ids):
+    with pytest.raises(GenmorphError, match="two training scans"):
+        samples("training_mean_noise", store, {**ids, "train": ids["train"][:1]})
+
+
+@pytest.mark.parametrize("kind", ["independent_slices", "training_mean_noise"])
+def test_the_kth_trivial_sample_depends_on_seed_and_k(store, ids, kind, monkeypatch):
+    many = dict(samples(kind, store, ids, n=9))
+    assert list(many) == [f"sample-{number:05d}" for number in range(9)]
+    monkeypatch.setattr("genmorph.sampling.MIXED_BLOCK", 2)
+    for name, volume in samples(kind, store, ids, n=5):
+        np.testing.assert_array_equal(volume, many[name])
+    other = dict(samples(kind, store, ids, n=1, seed=4))
+    assert not np.array_equal(other["sample-00000"], many["sample-00000"])
+    assert not np.array_equal(many["sample-00001"], many["sample-00000"])
 
 
 @pytest.mark.parametrize("block", [1, 2, 64])

@@ -19,22 +19,19 @@ from pathlib import Path
 
 import pytest
 
-from support import copy_project, run_genmorph, run_snakemake
+from support import SMOKE, run_genmorph, run_snakemake, without_seconds
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
-LOCAL = ("--profile", "profiles/local", "--config", "scale=smoke")
+LOCAL = SMOKE
 TABLE = Path("results/tables/m3ae_table1.csv")
 BETA = "overrides={m3ae: {m3ae: {beta: 4}}}"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A fresh checkout in which the study has run."""
-    folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
-    done = run_snakemake(*LOCAL, "--", "all", folder=folder)
-    assert done.returncode == 0, done.text[-5000:]
-    return folder
+@pytest.fixture
+def finished(finished_study):
+    """One run serves all tests."""
+    return finished_study
 
 
 @pytest.fixture
@@ -61,19 +58,6 @@ def flip(path: Path) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-
-
-def without_seconds(path: Path) -> list[list[str]]:
-    """The cells of a table's file, less the wall time, which a repeated training does not share."""
-    with path.open(newline="") as stream:
-        split = (
-            csv.reader(stream) if path.suffix == ".csv" else (line.split("|") for line in stream)
-        )
-        lines = [list(line) for line in split]
-    if path.stem.endswith("_cells"):
-        return [line for line in lines if "seconds" not in line]
-    clock = [word.strip() for word in lines[0]].index("seconds")
-    return [line[:clock] + line[clock + 1 :] if len(line) > clock else line for line in lines]
 
 
 def test_every_promised_file_is_there(finished):

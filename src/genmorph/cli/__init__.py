@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that `genmorph --help` answ
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -23,6 +24,7 @@ GROUPS = (
     "flow",
     "engines",
     "preprocess",
+    "resample",
     "index",
     "quality",
     "train",
@@ -38,8 +40,14 @@ GROUPS = (
     "checks",
     "notebook",
     "audit",
+    "crate",
     "export",
 )
+
+
+# errors that are no fault of the program
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_CURE = "make room or get leave to write there, then run the same line again"
 
 
 def build() -> typer.Typer:
@@ -77,4 +85,10 @@ def main() -> None:
         build()()
     except GenmorphError as error:
         print(f"genmorph: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"genmorph: {where}{error.strerror}\n  cure: {DISK_CURE}", file=sys.stderr)
         sys.exit(2)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from genmorph.provenance.audit import Report
+    from genmorph.provenance.audit import Audit, Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,8 +43,7 @@ def audit(
       genmorph audit results/tables/m3ae_table1.csv --cell "M3AE,L2"
     """
     from genmorph.errors import AuditError
-    from genmorph.preprocessing.raw import RawFile, read_raw
-    from genmorph.provenance.audit import CHECKS, Audit
+    from genmorph.provenance.audit import CHECKS
     from genmorph.provenance.record import results_root
 
     root = results or (results_root(target) if target else Path("results"))
@@ -56,13 +55,7 @@ def audit(
             raise AuditError(
                 f"{target}: not below {root}", "name its root with --results"
             ) from None
-    auditor = Audit(
-        root,
-        cohort_roots(root),
-        fast=fast,
-        withdrawn=cohort_roots(root, "withdrawn"),
-        hash_raw=lambda folder, path, kind: read_raw(RawFile(folder, path, kind)).sha256,
-    )
+    auditor = open_audit(root, fast=fast)
     if cell is not None:
         if relative is None or "," not in cell:
             raise AuditError("--cell needs a table and ROW,COLUMN")
@@ -82,9 +75,26 @@ def audit(
         typer.echo(f"  {check:<12} {tally:<34} {meaning}")
     for line in broken_links(report):
         typer.echo(line)
+    for command, outputs in report.affected.items() if code == 1 else ():
+        typer.echo(f"affected {command}: {', '.join(outputs)}")
     verdict = {0: "trusted", 1: "broken", 3: "sound, but not publishable as it stands"}[code]
     typer.echo(f"verdict: {verdict}")
     raise typer.Exit(code)
+
+
+def open_audit(root: Path, *, fast: bool = False) -> Audit:
+    """The audit of a results root whose cohorts lie where its resolved configuration has them."""
+    from genmorph.preprocessing.raw import RawFile, read_raw
+    from genmorph.provenance.audit import Audit
+
+    return Audit(
+        root,
+        cohort_roots(root),
+        fast=fast,
+        withdrawn=cohort_roots(root, "withdrawn"),
+        tables=cohort_roots(root, "tables"),
+        hash_raw=lambda folder, path, kind: read_raw(RawFile(folder, path, kind)).sha256,
+    )
 
 
 def broken_links(report: Report) -> list[str]:
@@ -122,15 +132,21 @@ def cohort_roots(root: Path, key: str = "root") -> dict[str, Path]:
     path = root / RESOLVED_CONFIG
     if not path.is_file():
         return {}
-    places = {}
-    cohorts = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]["cohorts"]
-    for name, entry in cohorts.items():
+    places: dict[str, Path] = {}
+    try:
+        cohorts = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]["cohorts"]
+        entries = {str(name): dict(entry) for name, entry in cohorts.items()}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        # the audit names the damage; where the scans lie is then not known
+        typer.echo(f"note: {path} cannot be read; raw scans are not checked", err=True)
+        return {}
+    for name, entry in entries.items():
         if entry.get(key) is None:
             if key == "root":
                 places[name] = root / "raw" / name
             continue
         try:
-            places[name] = Path(expand_variables(entry[key], f"cohorts.{name}.{key}"))
+            places[name] = Path(expand_variables(str(entry[key]), f"cohorts.{name}.{key}"))
         except ConfigError as error:
             typer.echo(f"note: {error.message}; its raw scans are not checked", err=True)
     return places

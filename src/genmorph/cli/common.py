@@ -50,7 +50,7 @@ def read_parameters(text: str) -> dict[str, Any]:
     try:
         content = Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
         values = json.loads(content)
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"--parameters: not JSON ({error})",
             "genmorph config parameters COMMAND NAME... prints them",

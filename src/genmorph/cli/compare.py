@@ -92,21 +92,21 @@ def overlaps(
 
 
 def _read_t_map(path: Path) -> TMap:
-    import nibabel as nib
     import numpy as np
 
     from genmorph.metrics.vbm_statistics import TMap
+    from genmorph.nifti import open_nifti
 
+    image, values = open_nifti(path, MeasurementError)
     try:
-        image = nib.load(path)
-    except Exception as error:  # nibabel raises many kinds on damaged files
-        raise MeasurementError(f"{path}: cannot be read ({error})") from None
-    kind, degrees, _ = image.header.get_intent()
+        kind, degrees, _ = image.header.get_intent()
+    except Exception:  # nibabel knows not every code that a damaged header can have
+        kind = "unknown"
     if kind != "t test":
         raise MeasurementError(
             f"{path}: its header does not say that it is a t-map", "give what evaluate vbm wrote"
         )
-    t = np.asarray(image.dataobj, dtype=np.float64)
+    t = values.astype(np.float64)
     nothing = np.full(t.shape, np.nan)
     settings = {"affine": image.affine.tolist()}
     return TMap(t, float(degrees[0]), nothing, np.isfinite(t), settings, {})

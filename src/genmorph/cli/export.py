@@ -28,7 +28,6 @@ def export(
 
     from genmorph.errors import StoreError, did_you_mean
     from genmorph.files import atomic_path, write_json
-    from genmorph.sampling import REFERENCES
     from genmorph.store import Store
 
     opened = Store(store)
@@ -37,8 +36,8 @@ def export(
             raise StoreError(f"{store}: no volume '{scan_id}'; {did_you_mean(scan_id, opened.ids)}")
     chosen = ids or opened.ids
     # trivial references hold real scans or averages of them; preprocessed stores name no model
-    model = opened.description.source.get("model")
-    synthetic = model is not None and model not in REFERENCES
+    source = opened.description.source
+    synthetic = source.get("model") is not None and source.get("reference") is None
     entity = "synthetic" if synthetic else "preproc"
     suffix = f"space-MNI152NLin2009aSym_desc-{entity}_T1w"
     for scan_id in chosen:

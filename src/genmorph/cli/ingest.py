@@ -29,7 +29,7 @@ def ingest(
     from genmorph.provenance.record import recording
 
     values = read_parameters(parameters)
-    outputs = [out / "participants.tsv", out / "cohort.json"]
+    outputs = [out / "participants.tsv", out / "cohort.json", out / "ledger.tsv"]
     with (
         locked(out),
         recording(

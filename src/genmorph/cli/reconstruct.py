@@ -58,7 +58,7 @@ def reconstruct(
         volumes = reconstruct_scans(load_model(checkpoint), store, ids, device=values["device"])
     else:
         volumes = reference_reconstructions(
-            values["model"],
+            values["reference"],
             store,
             ids,
             training_ids=scan_ids(store, manifest, participants, "train", values["population"]),

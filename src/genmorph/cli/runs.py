@@ -74,7 +74,12 @@ def write_run_store(
         affine=store.description.affine,
         content=f"{what} of {values['model']}, clipped to [0, 1]",
         data_label=store.description.data_label,
-        source={"study": values["study"], "model": values["model"], **run},
+        source={
+            "study": values["study"],
+            "model": values["model"],
+            "reference": values.get("reference"),
+            **run,
+        },
     )
     outputs = [out.with_name("store.json"), out.with_name(shard_name(0))]
     with (

@@ -63,7 +63,7 @@ def sample(
     else:
         template = template_id(store, manifest, participants, values)
         volumes = reference_samples(
-            values["model"], store, ids=ids, template=template, n=n, seed=run_seed
+            values["reference"], store, ids=ids, template=template, n=n, seed=run_seed
         )
     write_run_store(
         "sample",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,10 @@ from genmorph.cli.common import (
 )
 from genmorph.cli.runs import template_id
 from genmorph.cli.selection import population_used, scan_ids
+
+if TYPE_CHECKING:
+    from genmorph.models.interface import GenerativeModel
+    from genmorph.training.loop import Summary
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,8 +42,10 @@ def train(
     """Train one model on the training people of a preprocessed store.
 
     A killed job goes on from its last checkpoint when called again with the same parameters, code,
-    seed and data; any other state is removed. Beside the checkpoint lie metrics.csv,
-    training.json and TensorBoard events.
+    seed and data; any other state is removed. One that is asked to end (SIGTERM, SIGUSR1) saves its
+    state first and exits with code 75. Beside the checkpoint lie metrics.csv, training.json and
+    TensorBoard events. Several GPUs: this command starts a process for each, or srun does
+    (--ntasks-per-node).
 
     Example:
       genmorph config parameters train m3ae m3ae > m3ae.json
@@ -59,6 +65,7 @@ def train(
     from genmorph.seeds import derive_seed
     from genmorph.store import Store
     from genmorph.training.checkpoints import fingerprint, prune_states, save_model
+    from genmorph.training.devices import is_first_task
     from genmorph.training.loop import train as run
     from genmorph.training.options import TrainingOptions
     from genmorph.validation import validate
@@ -72,23 +79,10 @@ def train(
     run_seed = derive_seed(seed, values["study"], values["model"], "train")
     own = fingerprint(values, code_hash("genmorph.cli.train", module), seed, sha256_file(index))
     metrics, summary_file = out.with_name("metrics.csv"), out.with_name("training.json")
-    with (
-        locked(out),
-        recording(
-            "train",
-            out=out,
-            parameters=values,
-            inputs=[index, index.with_name("store.json"), manifest, participants],
-            outputs=[metrics, summary_file],
-            seeds={"seed": seed, "train": run_seed},
-            modules=(module,),
-        ) as record,
-    ):
-        prune_states(state, keep=own)
-        events = out.with_name("events")
-        if not (state / own).is_dir():
-            shutil.rmtree(events, ignore_errors=True)  # of a run that this one replaces
-        options = validate(options_class(values["architecture"]), values["options"], "options")
+    events = out.with_name("events")
+    options = validate(options_class(values["architecture"]), values["options"], "options")
+
+    def learn() -> tuple[GenerativeModel, Summary]:
         start = store.mean(training_ids) if options.starts_from_mean else store.read(template)
         model = build(values["architecture"], options, store.shape, start, run_seed)
         summary = run(
@@ -105,6 +99,27 @@ def train(
             accelerator=values["device"],
             devices=values["devices"],
         )
+        return model, summary
+
+    if not is_first_task():  # it shares the steps; what they make is the first one's
+        learn()
+        return
+    with (
+        locked(out),
+        recording(
+            "train",
+            out=out,
+            parameters=values,
+            inputs=[index, index.with_name("store.json"), manifest, participants],
+            outputs=[metrics, summary_file],
+            seeds={"seed": seed, "train": run_seed},
+            modules=(module,),
+        ) as record,
+    ):
+        prune_states(state, keep=own)
+        if not (state / own).is_dir():
+            shutil.rmtree(events, ignore_errors=True)  # of a run that this one replaces
+        model, summary = learn()
         record.note(device=summary.device, seconds=summary.seconds)
         content = summary.to_json() | {
             "run": {"study": values["study"], "model": values["model"], "seed": seed},

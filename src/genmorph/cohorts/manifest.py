@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from genmorph.errors import CohortError
 from genmorph.files import digest, read_tsv, write_tsv
 from genmorph.splits import assign_splits
 
@@ -92,11 +94,25 @@ class Scan:
 
     @classmethod
     def from_row(cls, row: Mapping[str, str | None]) -> Scan:
-        """Read a row of `manifest.tsv`."""
+        """Read a row of `manifest.tsv`.
+
+        Raises
+        ------
+        CohortError
+            When a value that every scan has is missing, or is not of its column's kind.
+        """
         values: dict[str, Any] = dict(row)
+        absent = [column for column in _ALWAYS if values[column] is None]
+        if absent:
+            raise CohortError(f"scan {values['scan_id']}: no value in column {', '.join(absent)}")
         for column, read in _READ.items():
             if values[column] is not None:
-                values[column] = read(values[column])
+                try:
+                    values[column] = read(values[column])
+                except ValueError:
+                    raise CohortError(
+                        f"scan {values['scan_id']}: {column} is '{values[column]}'"
+                    ) from None
         return cls(**{column: values[column] for column in MANIFEST_COLUMNS})
 
     def row(self) -> dict[str, object]:
@@ -121,11 +137,21 @@ _READ: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(NUMBERS, float),
 }
 MANIFEST_COLUMNS = tuple(field.name for field in fields(Scan))
+_ALWAYS = ("scan_id", "participant_id", "path", "size", "skull_stripped", "format")
 
 
 def read_manifest(path: Path | str) -> list[Scan]:
-    """Scans of a cohort, in manifest order."""
-    return [Scan.from_row(row) for row in read_tsv(path, MANIFEST_COLUMNS)]
+    """Scans of a cohort, in manifest order.
+
+    Raises
+    ------
+    CohortError
+        When a row is no scan's.
+    """
+    try:
+        return [Scan.from_row(row) for row in read_tsv(path, MANIFEST_COLUMNS)]
+    except CohortError as error:
+        raise CohortError(f"{path}: {error.message}", "ingest the cohort again") from None
 
 
 def write_manifest(path: Path, scans: Iterable[Scan]) -> None:
@@ -171,8 +197,14 @@ class Ledger:
         self.splits: dict[str, str] = {}
         self.pseudonyms: dict[str, str] = {}
         for row in read_tsv(path, LEDGER_COLUMNS) if path.is_file() else []:
-            value = int(row["value"]) if row["kind"] == "scan" else row["value"]
-            getattr(self, _LEDGER_KINDS[row["kind"]])[row["id"]] = value
+            kind, key, value = row["kind"], row["id"], row["value"]
+            sound = value and (kind != "scan" or re.fullmatch("[0-9]{1,9}", value))
+            if kind not in _LEDGER_KINDS or not key or not sound:
+                raise CohortError(
+                    f"{path}: damaged: '{kind} {key} {value}' is no line of a ledger",
+                    "restore it; without it splits and shards are given out anew",
+                )
+            getattr(self, _LEDGER_KINDS[kind])[key] = int(value) if kind == "scan" else value
 
     def assign_shards(self, scans: Sequence[Scan], shard_size: int) -> list[Scan]:
         """Scans with their shard; left-out scans have none."""

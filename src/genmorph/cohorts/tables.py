@@ -217,6 +217,11 @@ def people_withdrawn(lists: Iterable[Path]) -> frozenset[str]:
                 f"{path}: the list of withdrawn people cannot be read ({error.strerror})",
                 "set the cohort's withdrawn in config.yaml to the list, one id a line",
             ) from None
+        except UnicodeDecodeError:
+            raise CohortError(
+                f"{path}: the list of withdrawn people is not a text file",
+                "save it as text (UTF-8), one id a line",
+            ) from None
         withdrawn |= {line.split(",")[0].strip().strip('"') for line in lines}
     return frozenset(withdrawn - {""})
 

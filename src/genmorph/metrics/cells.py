@@ -10,6 +10,7 @@ NOT_AVAILABLE = "n/a"
 # a cell of this format shows what the files state, not a mean
 AS_STATED = ""
 COMPARABLE = "yes"
+WALL_TIME = "seconds"
 
 
 def printed(values: Sequence[float], form: str) -> str:
@@ -74,7 +75,8 @@ def measured_cell(
         `printed`: mean ± SD over seeds; of a measurement's own spread the mean over seeds, so that
         two kinds of spread never stand in one cell. `value`: each seed's value. `spread` and
         `spread_over`: the SD over seeds, or with one seed the measurement's own. `difference`:
-        measured less reported, empty unless they are comparable.
+        measured less reported, empty unless they are comparable. Wall times on several devices are
+        printed device by device, without a spread.
 
     Raises
     ------
@@ -91,6 +93,12 @@ def measured_cell(
     values = [value_at(content, key) for content in contents]
     if form == AS_STATED and values:
         text = " / ".join(dict.fromkeys(map(str, values)))
+    elif key == WALL_TIME and len(devices := _devices(contents)) > 1:
+        # times on different hardware have no mean
+        text = " / ".join(f"{printed(devices[name], form)} ({name})" for name in sorted(devices))
+        return {"printed": text, "value": " ".join(map(repr, values))} | dict.fromkeys(
+            ("spread", "spread_over", "difference"), ""
+        )
     elif key.startswith("spread.") and values:
         text = format(statistics.fmean(values), form)
     else:
@@ -104,6 +112,14 @@ def measured_cell(
         "spread_over": spread_over,
         "difference": repr(statistics.fmean(values) - float(reported)) if known else "",
     }
+
+
+def _devices(contents: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Wall times by the device they were taken on."""
+    devices: dict[str, list[float]] = {}
+    for content in contents:
+        devices.setdefault(str(content.get("device", "unknown")), []).append(content[WALL_TIME])
+    return devices
 
 
 def _spread(contents: Sequence[Mapping[str, Any]], key: str) -> tuple[str, str]:

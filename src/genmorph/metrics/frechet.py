@@ -205,11 +205,12 @@ def slice_frechet(
     Raises
     ------
     MeasurementError
-        When a side is empty, a slice is all zero or not finite, or grids differ.
+        When a side is empty, a slice is not finite, one of the reference is all zero, or grids
+        differ.
     """
-    real = _Side("reference", extractor, positions, reference_shape)
+    real = _Side("reference", extractor, positions, reference_shape, may_be_black=False)
     real.add(reference)
-    made = _Side("generated", extractor, positions, reference_shape)
+    made = _Side("generated", extractor, positions, reference_shape, may_be_black=True)
     made.add(generated)
     if made.shape != real.shape:
         raise MeasurementError(f"generated volumes {made.shape}, reference volumes {real.shape}")
@@ -314,6 +315,8 @@ def _notes(made: _Side, real: _Side, few: str) -> Iterable[str]:
             f"Fréchet distance: n does not exceed the {dimension} features of a slice, "
             "so its value is biased upwards, more so the smaller n: compare rows of equal n only."
         )
+    if made.black:
+        yield f"Fréchet distance: {made.black} generated slices are black."
     if fewest < 2:
         yield "Kernel distance: not defined for a single volume on a side."
     if few:
@@ -333,8 +336,12 @@ class _Side:
         extractor: Extractor,
         positions: Positions,
         reference_shape: Sequence[int],
+        *,
+        may_be_black: bool,
     ) -> None:
         self.name, self.extractor = name, extractor
+        # a generator may give nothing where a scan has brain; a scan that does is a wrong one
+        self.may_be_black, self.black = may_be_black, 0
         self.positions, self.reference_shape = positions, reference_shape
         self.ids: list[str] = []
         self.shape: tuple[int, ...] = ()
@@ -390,6 +397,9 @@ class _Side:
         if not np.isfinite(image).all():
             raise MeasurementError(f"{where} holds values that are not finite")
         if not image.any():
+            if self.may_be_black:
+                self.black += 1
+                return
             raise MeasurementError(
                 f"{where}{self._position(axis, number)} is all zero: it says nothing of a brain",
                 "look at that volume; if it is right, choose slices inside the brain",

@@ -83,6 +83,26 @@ class MmdOptions(MeasureOptions):
     seed: int = 0
 
 
+class SliceConsistencyOptions(MeasureOptions):
+    """Differences of neighbouring slices."""
+
+    background: float = Field(
+        0.05, ge=0, lt=1, description="two voxels that are both no brighter are not compared"
+    )
+
+
+class LatentLikelihoodOptions(MeasureOptions):
+    """Likelihood of scans under a slice VAE."""
+
+    decoder_variance: PositiveFloat = Field(
+        0.5,
+        description="of the noise around the decoder's volume: 1/2 as the sum of squares implies; "
+        "half of kl_weight makes the training loss a multiple of the bound",
+    )
+    draws: PositiveInt = Field(4, description="from the posterior, for the reconstruction term")
+    seed: int = 0
+
+
 class ReconstructionOptions(MeasureOptions):
     """Differences between scans and their reconstructions."""
 
@@ -181,6 +201,8 @@ class Measure:
         It looks at the segmented tissues of both stores, not at the volumes themselves.
     own_rule : bool
         The workflow has a rule for it alone, as it needs or writes more than the others do.
+    of_model : str or None
+        It looks at the checkpoint of a model of this architecture, not at volumes made by it.
     """
 
     options: type[MeasureOptions]
@@ -188,6 +210,7 @@ class Measure:
     summary: str
     of_tissues: bool = False
     own_rule: bool = False
+    of_model: str | None = None
 
 
 MEASURES: dict[str, Measure] = {
@@ -202,6 +225,11 @@ MEASURES: dict[str, Measure] = {
         MsSsimOptions, "P2, P3, P5", "MS-SSIM of pairs of samples, or of reconstructions."
     ),
     "mmd": Measure(MmdOptions, "P2, P3, P5", "Maximum mean discrepancy, with its floor."),
+    "slice_consistency": Measure(
+        SliceConsistencyOptions,
+        "not in the papers",
+        "Differences of neighbouring slices along each axis, beside those of real scans.",
+    ),
     "tissue_volumes": Measure(
         TissueVolumesOptions,
         "P5",
@@ -220,6 +248,13 @@ MEASURES: dict[str, Measure] = {
         "Voxel-based morphometry: t-map of gray matter.",
         of_tissues=True,
         own_rule=True,
+    ),
+    "latent_likelihood": Measure(
+        LatentLikelihoodOptions,
+        "P2, without a number",
+        "Density of held-out scans' latent stacks and a bound on that of the scans.",
+        own_rule=True,
+        of_model="slice_vae",
     ),
     "atlas_score": Measure(
         AtlasScoreOptions,

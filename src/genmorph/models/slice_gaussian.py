@@ -206,19 +206,53 @@ class SliceGaussian(nn.Module):
                 f"has no density over {slices} slices",
                 "ask for covariance full_rank, or fit more volumes than slices and keep all axes",
             )
-        variances = self.variances[:, :modelled].double()
-        residual = self.residual.double()
-        if modelled < slices and not (residual > 0).all():
-            raise MeasurementError("some component of the codes is the same in all volumes")
+        variances, residual = self._modelled_variances()
         centred = codes.double() - self.mean.double()
         along = torch.einsum("ltp,nlt->nlp", self.axes[:, :, :modelled].double(), centred)
         distance = (along.square() / variances).sum(2)
         logarithms = variances.log().sum(1)
         if modelled < slices:
             rest = (centred.square().sum(2) - along.square().sum(2)).clamp(min=0)
-            distance = distance + rest / residual
-            logarithms = logarithms + (slices - modelled) * residual.log()
+            distance = distance + rest / residual[:, 0]
+            logarithms = logarithms + (slices - modelled) * residual[:, 0].log()
         return -0.5 * (distance + logarithms + slices * math.log(2 * math.pi)).sum(1)
+
+    def expected_log_density(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        """E[log p(y)] for y of independent normal numbers, in closed form.
+
+        With precision P_l of component l it is log p(mean) - ½ Σ_l Σ_t P_l[t, t] deviation²[l, t].
+
+        Parameters
+        ----------
+        mean, deviation : Tensor
+            `[n, L, T]`: a posterior's mean and SD.
+
+        Returns
+        -------
+        Tensor, shape (n,), float64
+
+        Raises
+        ------
+        MeasurementError
+            As `log_density` with covariance `full_rank`.
+        """
+        at_mean = self.log_density(mean)
+        variances, residual = self._modelled_variances()
+        axes = self.axes[:, :, : variances.shape[1]].double()
+        precision = (axes.square() / variances[:, None, :]).sum(2)
+        if variances.shape[1] < axes.shape[1]:
+            # what is left of each slice's own direction beyond the modelled axes
+            rest = (1 - axes.square().sum(2)).clamp(min=0)
+            precision = precision + rest / residual
+        return at_mean - 0.5 * (precision * deviation.double().square()).sum((1, 2))
+
+    def _modelled_variances(self) -> tuple[Tensor, Tensor]:
+        """Variances along the modelled axes `[L, axes]` and beyond them `[L, 1]`, float64."""
+        modelled, slices = int(self.modelled_axes), self.mean.shape[1]
+        residual = self.residual.double()[:, None]
+        if modelled < slices and not (residual > 0).all():
+            raise MeasurementError("some component of the codes is the same in all volumes")
+        return self.variances[:, :modelled].double(), residual
 
     def _check_fitted(self) -> None:
         if not int(self.volumes):

@@ -248,12 +248,20 @@ class SliceVAE(Model):
     # -- slices and volumes ------------------------------------------------------------------------
 
     def encode(self, volumes: Tensor) -> Tensor:
-        """Posterior means of all slices of volumes `[n, x, y, z]`: codes `[n, L, T]`.
+        """Posterior means of all slices of volumes `[n, x, y, z]`: codes `[n, L, T]`."""
+        return self.posterior(volumes)[0]
+
+    def posterior(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log SD of the codes of all slices of volumes `[n, x, y, z]`: two `[n, L, T]`.
 
         Volumes are encoded one by one, as batch normalisation may look at a volume's slices.
         """
-        codes = [self.encoder(slices[:, None])[0].flatten(1).T for slices in _slices(volumes)]
-        return torch.stack(codes).float()
+        found = [self.encoder(slices[:, None]) for slices in _slices(volumes)]
+        mean, log_deviation = (
+            torch.stack([part.flatten(1).T for part in parts]).float()
+            for parts in zip(*found, strict=True)
+        )
+        return mean, log_deviation
 
     def decode(self, codes: Tensor) -> Tensor:
         """Volumes `[n, x, y, z]` for codes `[n, L, T]`, decoded slice by slice."""

@@ -21,6 +21,7 @@ from genmorph.errors import BusyError, ConfigError
 from genmorph.files import atomic_path
 from genmorph.plan.parameters import SPLIT_OF_STORE
 from genmorph.plan.targets import Targets
+from genmorph.provenance.seal import sealed_text
 from genmorph.splits import SPLITS
 
 
@@ -46,14 +47,13 @@ class Plan(Targets):
         """The configuration and the parameters of every command it can lead to."""
         config = self.config.model_dump(mode="json") | {"seeds": list(self.seeds)}
         every = [(name, room) for name, room in self.studies.items()]
-        runs = [
-            (name, run) for name, room in every for run in (*room.trained, *room.spec.references)
-        ]
+        runs = [(name, run) for name, room in every for run in room.runs]
         wanted = {
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],
             "flow": [(cohort,) for cohort in self.config.cohorts],
-            "preprocess": [(recipe,) for recipe in sorted(self.recipes)],
+            "preprocess": [(recipe,) for recipe in sorted(self.own_recipes)],
+            "resample": [(recipe,) for recipe in sorted(self.coarser_recipes)],
             "index": [(recipe,) for recipe in sorted(self.recipes)],
             "quality": [
                 (room.cohort, recipe) for _, room in every for recipe in sorted(room.recipes)
@@ -87,7 +87,7 @@ class Plan(Targets):
 
     def write_resolved(self) -> None:
         """Write `config.resolved.yaml`, when it would change."""
-        text = yaml.safe_dump(self.resolved(), sort_keys=True, allow_unicode=True)
+        text = sealed_text(yaml.safe_dump(self.resolved(), sort_keys=True, allow_unicode=True))
         path = Path(self.paths.resolved_config)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             with atomic_path(path) as temporary:
@@ -117,7 +117,9 @@ class Plan(Targets):
         path = Path(self.paths.resolved_config)
         if not path.is_file():
             return
-        known = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("config", {})
+        # every job reads this: with the C library, where there is one, it takes a tenth
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        known = (yaml.load(path.read_text(encoding="utf-8"), loader) or {}).get("config", {})
         cure = "name another folder with results: (or --config results=...), or remove this one"
         if known.get("scale") != self.config.scale:
             raise ConfigError(

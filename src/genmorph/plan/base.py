@@ -61,6 +61,20 @@ class Settled:
         rooms = self.studies.values()
         return {name: recipe for room in rooms for name, recipe in room.recipes.items()}
 
+    @property
+    def coarser_recipes(self) -> dict[str, str]:
+        """Recipes that resample the volumes of another, with the name of the other."""
+        return {
+            name: room.spec.recipe_name
+            for room in self.studies.values()
+            for name in room.spec.coarser_recipes
+        }
+
+    @property
+    def own_recipes(self) -> list[str]:
+        """Recipes that start from the raw scans."""
+        return [name for name in self.recipes if name not in self.coarser_recipes]
+
     def recipe(self, name: str) -> dict[str, Any]:
         """A recipe as JSON values.
 
@@ -132,12 +146,19 @@ class Settled:
         return self.study(study).measures[measure]["kind"]
 
     def _figure_needs(self, study: str, figure: str) -> list[str]:
-        """What a figure is drawn from, `metrics` once for each of its models."""
+        """What a figure is drawn from, with a need of several runs once for each of them."""
         room, spec = self.study(study), self.figure(study, figure)
-        of_models = [f"metrics:{model}" for model in spec.models or room.models]
-        return [
-            name for need in spec.needs for name in (of_models if need == "metrics" else [need])
-        ]
+        needs = []
+        for need in spec.needs:
+            kind, _, own = need.partition(":")
+            if kind == "measure":
+                shown = {**room.models, **room.references}
+                needs += [f"{need}:{run}" for run in room.measured_runs(own) if run in shown]
+            elif kind == "metrics" or (kind == "samples" and spec.models is not None):
+                needs += [f"{kind}:{run}" for run in spec.models or room.models]
+            else:
+                needs.append(need)
+        return needs
 
     @property
     def notebook_names(self) -> list[str]:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from genmorph.cohorts.ingest import listing_digest
-from genmorph.cohorts.manifest import Scan, of_shard, read_manifest, rows_digest, shards
+from genmorph.cohorts.manifest import Scan, read_manifest, rows_digest
 from genmorph.config import expand_variables
 from genmorph.errors import ConfigError, did_you_mean
 from genmorph.metrics.options import MEASURES
 from genmorph.plan.base import NOTEBOOKS, POPULATION
 from genmorph.plan.parameters import Parameters
 from genmorph.publish.notebooks import read_needs
-from genmorph.sampling import REFERENCES
 
 # what figures and notebooks can ask for, and the name of its path
 NEEDS = {
@@ -29,7 +28,11 @@ NEEDS = {
     "samples": "samples",
     "reconstructions": "reconstructions",
     "table": "table",
+    "measure": "measurement",
+    "segmenters": "segmenters",
 }
+# of these, those that name the run they are of
+OF_ANY_RUN = ("metrics", "samples", "measure")
 
 
 class Inputs(Parameters):
@@ -75,18 +78,27 @@ class Inputs(Parameters):
         self.recipe(recipe)
         return [
             str(self.paths.fill("shard_table", cohort=cohort, recipe=recipe, shard=f"{shard:04d}"))
-            for shard in shards(_scans(Path(manifest)))
+            for shard in sorted(_scans_by_shard(Path(manifest)))
         ]
 
     def shard_rows(self, cohort: str, shard: str) -> str:
         """Hash of the manifest rows that one shard is made from."""
         manifest = self.paths.fill("manifest", cohort=cohort)
-        return rows_digest(of_shard(_scans(manifest), int(shard)))
+        return rows_digest(_scans_by_shard(manifest).get(int(shard), []))
 
-    def store_index(self, study: str) -> str:
-        """Index of the preprocessed store a study works on."""
+    def store_index(self, study: str, run: str) -> str:
+        """Index of the preprocessed store a run works on."""
+        return str(self.paths.fill("index", **self.store_words(study, run)))
+
+    def store_words(self, study: str, run: str) -> dict[str, str]:
+        """The words of the paths of the store a run works on."""
         room = self.study(study)
-        return str(self.paths.fill("index", cohort=room.cohort, recipe=room.spec.recipe_name))
+        return {"cohort": room.cohort, "recipe": room.recipe_of[run]}
+
+    def finer_shard(self, name: str, cohort: str, recipe: str, shard: str) -> str:
+        """A shard's array or table in the store that a coarser recipe resamples."""
+        finer = self.coarser_recipes[recipe]
+        return str(self.paths.fill(name, cohort=cohort, recipe=finer, shard=shard))
 
     def cohort_file(self, name: str, study: str) -> str:
         """A file of the study's cohort: its `manifest` or its `participants`."""
@@ -109,26 +121,34 @@ class Inputs(Parameters):
         }
 
     def measured(self, study: str, model: str, seed: str, measure: str) -> str:
-        """What a measure looks at: index of the run's store, or the table of its tissues."""
+        """What a measure looks at: index of the run's store, table of its tissues, or its model.
+
+        Raises
+        ------
+        ConfigError
+            When the measure looks at a model, and the run has none of that kind.
+        """
         store = self.study(study).measures[measure]["store"]
         words = self.run_words(study, model, int(seed))
+        able = self.study(study).measured_runs(measure)
+        if model not in able:
+            raise ConfigError(
+                f"study {study}: measure '{measure}' is not taken of '{model}'",
+                f"ask for it of {', '.join(able)}",
+            )
+        if MEASURES[self.measure_kind(study, measure)].of_model:
+            return str(self.paths.fill("checkpoint", **words))
         if self._of_tissues(study, measure):
             return str(self.paths.fill("run_tissues", segmented=store, **words))
         return str(self.paths.fill(store, **words) / "index.tsv")
 
-    def measured_against(self, study: str, measure: str) -> str:
+    def measured_against(self, study: str, model: str, measure: str) -> str:
         """The real side of a measure: index of the store, or the table of a split's tissues."""
         if not self._of_tissues(study, measure):
-            return self.store_index(study)
-        room = self.study(study)
-        return str(
-            self.paths.fill(
-                "real_tissues",
-                cohort=room.cohort,
-                recipe=room.spec.recipe_name,
-                split=room.measures[measure]["split"],
-            )
-        )
+            return self.store_index(study, model)
+        split = self.study(study).measures[measure]["split"]
+        words = self.store_words(study, model)
+        return str(self.paths.fill("real_tissues", split=split, **words))
 
     def _of_tissues(self, study: str, measure: str) -> bool:
         return MEASURES[self.measure_kind(study, measure)].of_tissues
@@ -140,10 +160,9 @@ class Inputs(Parameters):
             return []
         return [expand_variables(weights, "features.inception_weights")]
 
-    def segmenters(self, study: str) -> str:
-        """The networks of the realistic atlas score, trained on the study's cohort."""
-        room = self.study(study)
-        return str(self.paths.fill("segmenters", cohort=room.cohort, recipe=room.spec.recipe_name))
+    def segmenters(self, study: str, model: str) -> str:
+        """The networks of the realistic atlas score, trained on the store of a run."""
+        return str(self.paths.fill("segmenters", **self.store_words(study, model)))
 
     def label_inputs(self, cohort: str, recipe: str) -> list[str]:
         """Files that must be there before label maps are read."""
@@ -173,17 +192,15 @@ class Inputs(Parameters):
     def _manual(self, study: str, measure: str) -> bool:
         return self.study(study).measures[measure]["real_labels"] == "manual"
 
-    def manual_label_inputs(self, study: str, measure: str) -> list[str]:
+    def manual_label_inputs(self, study: str, model: str, measure: str) -> list[str]:
         """What the atlas score waits for where people or FreeSurfer labelled the real side."""
-        room = self.study(study)
         wanted = self._manual(study, measure)
-        return self.label_inputs(room.cohort, room.spec.recipe_name) if wanted else []
+        return self.label_inputs(**self.store_words(study, model)) if wanted else []
 
-    def manual_labels(self, study: str, measure: str) -> str:
+    def manual_labels(self, study: str, model: str, measure: str) -> str:
         """Arguments of the atlas score for labels that people or FreeSurfer made."""
-        room = self.study(study)
         wanted = self._manual(study, measure)
-        return self.label_arguments(room.cohort, room.spec.recipe_name) if wanted else ""
+        return self.label_arguments(**self.store_words(study, model)) if wanted else ""
 
     @property
     def deep_gray_atlas(self) -> list[str]:
@@ -193,15 +210,13 @@ class Inputs(Parameters):
 
     def measurements(self, study: str, table: str) -> list[str]:
         """Measurement files of a table's cells: each model and reference, each seed."""
-        room = self.study(study)
-        files = []
+        room, files = self.study(study), []
+        tuning = room.spec.tables[table].rows == "tuning"
+        rows = self._tried(study, table) if tuning else {**room.models, **room.references}
         for measure in room.spec.tables[table].measures:
-            store = room.measures[measure]["store"]
-            references = [name for name in room.spec.references if gives(name, store)]
-            tuning = room.spec.tables[table].rows == "tuning"
-            for model in room.variants if tuning else [*room.models, *references]:
-                for seed in self.seeds:
-                    words = self.run_words(study, model, seed)
+            for run in room.measured_runs(measure):
+                for seed in self.seeds if run in rows else ():
+                    words = self.run_words(study, run, seed)
                     files.append(str(self.paths.fill("measurement", measure=measure, **words)))
         return sorted(files)
 
@@ -211,7 +226,7 @@ class Inputs(Parameters):
         tuning = room.spec.tables[table].rows == "tuning"
         return sorted(
             str(self.paths.fill("training_summary", **self.run_words(study, model, seed)))
-            for model in (room.variants if tuning else room.models)
+            for model in (self._tried(study, table) if tuning else room.models)
             for seed in self.seeds
         )
 
@@ -234,19 +249,24 @@ class Inputs(Parameters):
         model : str
             Model of `checkpoint`, `samples` and `reconstructions`.
         needs : iterable of str
-            Names; `metrics:MODEL` and `table:TABLE` take one of their own.
+            Names; `metrics:MODEL`, `samples:RUN`, `measure:MEASURE:RUN`, `segmenters:RECIPE` and
+            `table:TABLE` say which.
         """
         return [str(self._file(study, model, need)) for need in needs]
 
     def _file(self, study: str, model: str, need: str) -> Path:
-        kind, _, own = need.partition(":")
+        kind, *own = need.split(":")
         if kind not in NEEDS:
             raise ConfigError(
                 f"study {study}: needs '{need}'; {did_you_mean(kind, NEEDS)}", "correct `needs`"
             )
-        words = self.run_words(study, own if kind == "metrics" else model, self.seeds[0])
-        recipe = self.study(study).spec.recipe_name
-        path = self.paths.fill(NEEDS[kind], **words, recipe=recipe, table=own)
+        room = self.study(study)
+        run = own[-1] if kind in OF_ANY_RUN and own else model
+        words = self.run_words(study, run, self.seeds[0])
+        words["recipe"] = room.recipe_of.get(run, room.spec.recipe_name)
+        if own:
+            words |= {"recipe" if kind == "segmenters" else kind: own[0]}
+        path = self.paths.fill(NEEDS[kind], **words)
         return path / "index.tsv" if kind in ("samples", "reconstructions") else path
 
     def notebook_inputs(self, notebook: str) -> list[str]:
@@ -255,17 +275,16 @@ class Inputs(Parameters):
         return self.files(reads.study, reads.model, reads.needs)
 
 
-def gives(reference: str, store: str) -> bool:
-    """Whether a trivial reference defines samples or reconstructions."""
-    return store in REFERENCES[reference]
-
-
-def _scans(manifest: Path) -> list[Scan]:
+def _scans_by_shard(manifest: Path) -> dict[int, list[Scan]]:
     """The manifest's scans, read once for each state of the file: every shard asks for its rows."""
     state = manifest.stat()
-    return _scans_at(manifest, state.st_mtime_ns, state.st_size)
+    return _read_by_shard(manifest, state.st_mtime_ns, state.st_size)
 
 
 @functools.cache
-def _scans_at(manifest: Path, _mtime_ns: int, _size: int) -> list[Scan]:
-    return read_manifest(manifest)
+def _read_by_shard(manifest: Path, _mtime_ns: int, _size: int) -> dict[int, list[Scan]]:
+    by_shard: dict[int, list[Scan]] = {}
+    for scan in read_manifest(manifest):
+        if scan.shard is not None:
+            by_shard.setdefault(scan.shard, []).append(scan)
+    return by_shard

@@ -125,6 +125,14 @@ class Parameters(Settled):
             "allow_mixed_engines": self.config.preprocessing.allow_mixed_engines,
         }
 
+    def _resample(self, recipe: str) -> dict[str, Any]:
+        finer = self.coarser_recipes[recipe]
+        return {
+            "recipe": recipe,
+            "from": {"recipe": finer, **self.recipe(finer)},
+            **self.recipe(recipe),
+        }
+
     def _quality(self, cohort: str, recipe: str) -> dict[str, Any]:
         return {"cohort": cohort, "recipe": recipe, "seed": 0}
 
@@ -160,6 +168,7 @@ class Parameters(Settled):
         if model in room.trained:
             parameters["device"] = self.config.compute.device
         else:  # a trained model carries its template
+            parameters["reference"] = room.references[model]
             parameters["template_scan"] = room.template_scan
         return parameters
 
@@ -193,9 +202,10 @@ class Parameters(Settled):
             "split": split,
         }
 
-    def _segmenter(self, cohort: str) -> dict[str, Any]:
+    def _segmenter(self, cohort: str, recipe: str) -> dict[str, Any]:
         self.labels(cohort)
-        return {"numerical_threads": self.config.compute.training_threads}
+        room = next(room for room in self.studies.values() if recipe in room.recipes)
+        return {"numerical_threads": self.config.compute.training_threads, **room.segmenter}
 
     def _table(self, study: str, table: str) -> dict[str, Any]:
         spec = self.study(study).spec.tables[table]
@@ -205,7 +215,24 @@ class Parameters(Settled):
             "scale": self.config.scale,
             "caption": spec.caption,
             # a paper's table has rows of its own
-            "rows": None if spec.rows == "study" else list(self.study(study).variants),
+            "rows": None if spec.rows == "study" else self._tried(study, table),
+            "grids": {run: how["grid"] for run, how in self._runs(study).items()},
+        }
+
+    def _tried(self, study: str, table: str) -> list[str]:
+        """Runs of the search that a table shows."""
+        room = self.study(study)
+        models = room.spec.tables[table].models
+        return [
+            name for name, model in room.variant_of.items() if models is None or model in models
+        ]
+
+    def _runs(self, study: str) -> dict[str, dict[str, Any]]:
+        """Recipe and grid of each run."""
+        room = self.study(study)
+        return {
+            run: {"recipe": room.recipe_of[run], "grid": list(room.grid_of(run))}
+            for run in room.runs
         }
 
     def _figure(self, study: str, figure: str) -> dict[str, Any]:
@@ -218,6 +245,8 @@ class Parameters(Settled):
             "population": self.study(study).populations[POPULATION],
             **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
             "needs": self._figure_needs(study, figure),
+            "models": list(self.figure(study, figure).models or self.study(study).models),
+            "runs": self._runs(study),
         }
 
     def _checks(self) -> dict[str, Any]:

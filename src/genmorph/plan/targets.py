@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from genmorph.config import SCALES
 from genmorph.controls.groups import GROUPS
 from genmorph.metrics.options import MEASURES
 from genmorph.plan.inputs import Inputs
@@ -24,8 +25,7 @@ class Targets(Inputs):
     @property
     def runs(self) -> list[str]:
         """Names of all runs: trained models and trivial references."""
-        references = {name for room in self.studies.values() for name in room.spec.references}
-        return sorted({*self.models, *references})
+        return sorted({run for room in self.studies.values() for run in room.runs})
 
     @property
     def wildcards(self) -> dict[str, str]:
@@ -39,7 +39,7 @@ class Targets(Inputs):
             "population": "[A-Za-z0-9_]+",
             "seed": r"\d+",
             "reconstructed": "(validation_)?reconstructions",
-            "measure": "[a-z_]+",
+            "measure": "[a-z0-9_]+",
             "group": "|".join(GROUPS),
             "segmented": "samples|(validation_)?reconstructions",
             "split": "|".join(SPLITS),
@@ -47,6 +47,12 @@ class Targets(Inputs):
             "figure": "[a-z0-9_]+",
             "notebook": "[a-z0-9_]+",
         }
+
+    @property
+    def recipe_patterns(self) -> dict[str, str]:
+        """Patterns of the recipes that resample another's volumes, and of those that do not."""
+        coarser = "|".join(self.coarser_recipes) or NO_NAME
+        return {"coarser": coarser, "own": rf"(?!(?:{coarser})\b)[a-z0-9_]+"}
 
     def measure_names(self, kind: str | None = None) -> str:
         """Pattern of the names of measures of a kind, or of those without a rule of their own."""
@@ -79,7 +85,7 @@ class Targets(Inputs):
             str(self.paths.fill("table", study=study, table=table))
             for study in studies or self.studies
             for table, spec in self.study(study).spec.tables.items()
-            if spec.rows == rows
+            if spec.rows == rows and self.config.scale in (spec.scales or SCALES)
         ]
 
     def figures(self, *studies: str) -> list[str]:

@@ -68,9 +68,10 @@ def _is_module(name: str) -> bool:
 def _examine(file: Path) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
     """Hash of a source file's meaning, the data files it names, the modules it imports."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    _drop_docstrings(tree)
+    nodes = list(ast.walk(tree))
+    docstrings = _drop_docstrings(nodes)
     data, imported = set(), set(_parents(_dotted(file)))
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == PACKAGE:
@@ -83,6 +84,8 @@ def _examine(file: Path) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
                 names = (f"{node.module}.{alias.name}" for alias in node.names)
                 imported.update(name for name in names if _is_module(name))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node in docstrings:
+                continue
             named = _data_file(file.parent, node.value)
             if named:
                 data.add(named)
@@ -109,8 +112,10 @@ def _data_file(folder: Path, text: str) -> Path | None:
     return named if named.suffix not in ("", ".py") and named.is_file() else None
 
 
-def _drop_docstrings(tree: ast.Module) -> None:
-    for node in ast.walk(tree):
+def _drop_docstrings(nodes: list[ast.AST]) -> set[ast.Constant]:
+    """Take the docstrings out of a tree, given as all of its nodes; returns them."""
+    dropped = set()
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -118,4 +123,6 @@ def _drop_docstrings(tree: ast.Module) -> None:
                 and isinstance(first.value, ast.Constant)
                 and isinstance(first.value.value, str)
             ):
+                dropped.add(first.value)
                 node.body = node.body[1:] or [ast.Pass()]
+    return dropped

@@ -19,8 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from genmorph import __version__
-from genmorph.errors import AuditError
+from genmorph.errors import AuditError, GenmorphError
 from genmorph.files import (
     digest,
     folder_hashes,
@@ -30,8 +32,9 @@ from genmorph.files import (
     write_json,
 )
 from genmorph.provenance.code import PACKAGE_FOLDER, module_hashes
+from genmorph.provenance.seal import sealed
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 RESOLVED_CONFIG = "config.resolved.yaml"
 RECORDS = "provenance"
 LOCK_FILE = "envs/requirements.lock"
@@ -58,6 +61,45 @@ PACKAGES = (
 ABSOLUTE_PATH = r"(?<![\w.{}<:~/-])/(?=[A-Za-z_])(?:[\w.+ -]+/)*(?P<name>[\w.+-]+)/?"
 # files outside src/ that decide what a workflow does
 WORKFLOW_FILES = ("Snakefile", "rules", "src", "envs", "profiles", "pyproject.toml")
+
+
+class FileEntry(BaseModel):
+    """A file or folder, as a record names it."""
+
+    path: str
+    sha256: str
+    size: int
+    base: str = ""
+    files: dict[str, str] | None = None
+
+
+class CodeEntry(BaseModel):
+    """The code that a command ran."""
+
+    entries: list[str]
+    modules: dict[str, str]
+
+
+class EnvironmentEntry(BaseModel):
+    """What a command ran on."""
+
+    packages: dict[str, str]
+
+
+class RecordShape(BaseModel):
+    """What every reader of a record relies on; a record holds more."""
+
+    command: str
+    parameters: dict[str, Any]
+    inputs: list[FileEntry]
+    outputs: list[FileEntry] = Field(min_length=1)
+    parents: dict[str, str]
+    seeds: dict[str, int]
+    code: CodeEntry
+    git: dict[str, Any]
+    environment: EnvironmentEntry
+    started: str
+    ended: str
 
 
 class Record:
@@ -160,7 +202,7 @@ def recording(
         "ended": _now(),
     }
     record.content["inputs"].sort(key=lambda entry: (entry["base"], entry["path"]))
-    write_json(record_path(record.root, record.relative(out)), record.content)
+    write_json(record_path(record.root, record.relative(out)), sealed(record.content))
 
 
 def results_root(path: Path) -> Path:
@@ -180,7 +222,7 @@ def record_path(root: Path, output: str) -> Path:
     return root / RECORDS / f"{output}.json"
 
 
-def load_records(root: Path) -> dict[str, dict[str, Any]]:
+def record_files(root: Path) -> dict[str, Path]:
     """All records of a results root, by their path below `provenance/`.
 
     Raises
@@ -189,10 +231,35 @@ def load_records(root: Path) -> dict[str, dict[str, Any]]:
         When there are none.
     """
     folder = root / RECORDS
-    files = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    files = _record_files(folder)
     if not files:
         raise AuditError(f"{folder}: no records", "run the workflow, or name another --results")
-    return {file.relative_to(folder).as_posix(): read_json(file) for file in files}
+    return {file.relative_to(folder).as_posix(): file for file in files}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read one record and check that it has what every record has.
+
+    Raises
+    ------
+    AuditError
+        When it is damaged; its values may still have been edited (`seal.seal_holds`).
+    """
+    cure = "remove it, and make what it describes anew"
+    try:
+        content = read_json(path)
+        RecordShape.model_validate(content)
+    except GenmorphError as error:
+        raise AuditError(error.message, cure) from None
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise AuditError(f"{path}: not a record ({where or 'the whole'})", cure) from None
+    return content
+
+
+def _record_files(folder: Path) -> list[Path]:
+    """Whole records; one that another job is writing now, or died while writing, is none yet."""
+    return sorted(file for file in folder.rglob("*.json") if not file.name.startswith("."))
 
 
 def _parents(record: Record) -> dict[str, str]:
@@ -200,8 +267,8 @@ def _parents(record: Record) -> dict[str, str]:
     folder = record.root / RECORDS
     wanted = {entry["path"] for entry in record.content["inputs"] if not entry["base"]}
     parents = {}
-    for file in sorted(folder.rglob("*.json")) if wanted else ():
-        outputs = {entry["path"] for entry in read_json(file)["outputs"]}
+    for file in _record_files(folder) if wanted else ():
+        outputs = {entry["path"] for entry in read_record(file)["outputs"]}
         if outputs & wanted:
             parents[file.relative_to(folder).as_posix()] = sha256_file(file)
     return parents

@@ -37,6 +37,9 @@ TRAINING_COLUMNS = (
     ("device", "device", AS_STATED),
 )
 
+# settings that say what was measured, not how: its run, and the hash of its trained weights
+OF_THE_RUN = ("run", "encoder")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -93,41 +96,72 @@ def cells(
     trainings: Sequence[Measured],
     parameters: Mapping[str, Any],
 ) -> list[dict[str, str]]:
-    """Every cell of a table in long form, with the keys `CELL_COLUMNS`.
+    """Every cell of a table in long form, with the keys `CELL_COLUMNS`; columns in their order.
 
     Raises
     ------
     MeasurementError
         When two cells of a column were measured with different settings.
     """
-    found: list[dict[str, str]] = []
+    beside: list[dict[str, str]] = []
+    apart: list[dict[str, str]] = []
     reported = _reported(table)
+    in_a_block = table.apart and _other_grids(table, parameters["grids"])
     for column in table.columns:
-        of_column = [entry for entry in measured if entry.content["measure"] == column.measure]
+        shown = {column.run_of(row) for row in table.rows}
+        of_column = [
+            entry
+            for entry in measured
+            if entry.content["measure"] == column.measure and entry.run in shown
+        ]
         _refuse_mixed_settings(column, of_column)
-        title = column.title.format(**_labels(of_column))
+        grid = grid_of(table, column.runs, parameters["grids"])
+        title = column.title.format(**_labels(of_column), grid=grid)
         for row in table.rows:
             number, spread = reported.get((row.reported, column.reported), ("", ""))
             if column.reported is not None:
-                found.append(_reported_cell(row, column, number, spread))
+                own = _reported_cell(row, column, number, spread)
+                (apart if in_a_block else beside).append(own)
             runs = [
                 entry
                 for entry in of_column
-                if entry.run == row.run and column.key in entry.content.get(column.part, {})
+                if entry.run == column.run_of(row)
+                and column.key in entry.content.get(column.part, {})
             ]
             comparable = comparability(table, column, runs, number, parameters) if runs else ""
             place = {"row": row.title, "column": f"{title}, measured", "source": "measured"}
             key = f"{column.part}.{column.key}"
-            found.append(place | _from_files(runs, key, column.form, number, comparable))
-    return found + list(_training_cells(table, trainings))
+            beside.append(place | _from_files(runs, key, column.form, number, comparable))
+    return [*beside, *_training_cells(table, trainings, parameters["grids"]), *apart]
 
 
-def _training_cells(table: Table, trainings: Sequence[Measured]) -> Iterable[dict[str, str]]:
-    for title, key, form in TRAINING_COLUMNS:
-        for row in table.rows:
-            runs = [entry for entry in trainings if entry.run == row.run]
-            place = {"row": row.title, "column": title, "source": "training"}
-            yield place | _from_files(runs, key, form)
+def grid_of(table: Table, runs: str, grids: Mapping[str, Sequence[int]]) -> str:
+    """The grid of the runs that a column shows, such as `64x64x64`."""
+    shown = [runs.format(row=row.run) for row in table.rows]
+    return " / ".join(
+        dict.fromkeys("x".join(map(str, grids[run])) for run in shown if run in grids)
+    )
+
+
+def _other_grids(table: Table, grids: Mapping[str, Sequence[int]]) -> bool:
+    """Whether some reported number was obtained on another grid than is measured on."""
+    return any(
+        {**table.paper, **column.paper}.get("grid") != grid_of(table, column.runs, grids)
+        for column in table.columns
+        if column.reported is not None
+    )
+
+
+def _training_cells(
+    table: Table, trainings: Sequence[Measured], grids: Mapping[str, Sequence[int]]
+) -> Iterable[dict[str, str]]:
+    for runs in table.patterns:
+        where = f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
+        for title, key, form in TRAINING_COLUMNS:
+            for row in table.rows:
+                own = [entry for entry in trainings if entry.run == runs.format(row=row.run)]
+                place = {"row": row.title, "column": f"{title}{where}", "source": "training"}
+                yield place | _from_files(own, key, form)
 
 
 def _from_files(
@@ -171,7 +205,9 @@ def _refuse_mixed_settings(column: Column, measured: Sequence[Measured]) -> None
     """Two numbers obtained with different settings never share a column."""
     first = None
     for entry in measured:
-        settings = {key: value for key, value in entry.content["settings"].items() if key != "run"}
+        settings = {
+            key: value for key, value in entry.content["settings"].items() if key not in OF_THE_RUN
+        }
         if first is None:
             first, first_path = settings, entry.path
         elif settings != first:

@@ -16,7 +16,7 @@ class Column:
     ----------
     title : str
         Its name; `{label}` takes the measurement's own label (FID, FD of another extractor) and
-        what must be said of it, `{extractor}` the extractor's name.
+        what must be said of it, `{extractor}` the extractor's name, `{grid}` the grid measured on.
     measure, key : str
         Measurement, and the value in it.
     form : str
@@ -29,6 +29,8 @@ class Column:
         Whether it shows the value or the measurement's own spread of it.
     paper : dict
         Settings that the paper's numbers of this column were obtained with.
+    runs : str
+        Which run of a row it shows: `{row}-64` where a row has one on each of several grids.
     """
 
     title: str
@@ -39,6 +41,11 @@ class Column:
     reported_title: str = ""
     part: str = "values"
     paper: Mapping[str, Any] = field(default_factory=dict)
+    runs: str = "{row}"
+
+    def run_of(self, row: Row) -> str:
+        """The run that this column shows in a row."""
+        return self.runs.format(row=row.run)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Row:
     ----------
     title : str
     run : str
-        Model or trivial reference whose run is shown.
+        Model or trivial reference whose run is shown, as a column's `runs` names it.
     reported : str or None
         Row of `reported.csv`.
     """
@@ -75,8 +82,11 @@ class Table:
     paper : dict
         What all reported numbers were obtained with: compared with each measurement's settings.
         A column adds its own.
-    yardstick : tuple of str, optional
-        Run and column title that a row must beat, lower being better, and the remark if not.
+    yardsticks : tuple of (str, str, str)
+        Row and value that a row must beat, lower being better, and the remark if not.
+    apart : bool
+        Reported numbers stand in a block of their own as long as one was obtained on another grid
+        than is measured on.
     best : tuple of (str, str)
         Value whose least row is marked, and the remark.
     notes : tuple of str
@@ -87,9 +97,19 @@ class Table:
     columns: tuple[Column, ...]
     reported: Path
     paper: Mapping[str, Any]
-    yardstick: tuple[str, str, str] | None = None
+    yardsticks: tuple[tuple[str, str, str], ...] = ()
+    apart: bool = False
     best: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The different `runs` of the columns, one for each grid."""
+        return tuple(dict.fromkeys(column.runs for column in self.columns))
+
+    def runs_of(self, row: Row) -> tuple[str, ...]:
+        """Every run that a row shows."""
+        return tuple(pattern.format(row=row.run) for pattern in self.patterns)
 
     def with_rows(self, runs: Sequence[str] | None) -> Table:
         """The same table with a row for each run, when the specification names them."""

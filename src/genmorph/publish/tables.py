@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from genmorph.publish.cells import (
     CELL_COLUMNS,
     Measured,
     cells,
+    grid_of,
     read_measurements,
     read_trainings,
 )
@@ -37,7 +38,8 @@ def write_table(
     measured, trainings : sequence of Measured
         As `read_measurements` and `read_trainings` give them.
     parameters : mapping
-        `scale`, `caption`, and `rows`: the runs, when the table does not name them.
+        `scale`, `caption`, `grids` of the runs, and `rows`: the runs, when the table does not name
+        them.
     out : Path
 
     Raises
@@ -51,13 +53,13 @@ def write_table(
     lines = []
     for row in table.rows:
         own = {cell["column"]: cell["printed"] for cell in found if cell["row"] == row.title}
-        runs = [entry for entry in measured if entry.run == row.run]
+        runs = [entry for entry in measured if entry.run in table.runs_of(row)]
         lines.append(
             {
                 "row": row.title,
                 **{title: own.get(title, NOT_AVAILABLE) for title in titles},
                 "n": _counts(runs),
-                "remark": _remark(table, row, measured),
+                "remark": _remark(table, row, measured, parameters["grids"]),
                 "data": _data(runs),
             }
         )
@@ -70,25 +72,31 @@ def write_table(
     _write_text(out.with_suffix(".tex"), _latex(shown, lines, notes))
 
 
-def _remark(table: Table, row: Row, measured: Sequence[Measured]) -> str:
-    remarks = [
-        remark
-        for key, remark in table.best
-        if row.run == min(_means(measured, key).items(), key=lambda item: item[1])[0]
-    ]
-    if table.yardstick is not None:
-        run, key, remark = table.yardstick
-        means = _means(measured, key)
-        if row.run != run and {row.run, run} <= set(means) and means[row.run] >= means[run]:
-            remarks.append(remark)
+def _remark(
+    table: Table, row: Row, measured: Sequence[Measured], grids: Mapping[str, Sequence[int]]
+) -> str:
+    """What must be said of a row: where it is best, where it is no better than a yardstick."""
+    remarks = []
+    for runs in table.patterns:
+        where = f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
+        of_grid = {runs.format(row=other.run) for other in table.rows}
+        own = runs.format(row=row.run)
+        for key, remark in table.best:
+            means = _means(measured, key, of_grid)
+            if means and own == min(means, key=means.__getitem__):
+                remarks.append(remark + where)
+        for yardstick, key, remark in table.yardsticks:
+            means, other = _means(measured, key, of_grid), runs.format(row=yardstick)
+            if own != other and {own, other} <= set(means) and means[own] >= means[other]:
+                remarks.append(remark + where)
     return "; ".join(remarks)
 
 
-def _means(measured: Sequence[Measured], key: str) -> dict[str, float]:
-    """Mean of a value over the seeds of each run that has it."""
+def _means(measured: Sequence[Measured], key: str, runs: Collection[str]) -> dict[str, float]:
+    """Mean of a value over the seeds of each of some runs that has it."""
     values: dict[str, list[float]] = {}
     for entry in measured:
-        if key in entry.content["values"]:
+        if entry.run in runs and key in entry.content["values"]:
             values.setdefault(entry.run, []).append(entry.content["values"][key])
     return {run: sum(own) / len(own) for run, own in values.items()}
 
@@ -143,7 +151,7 @@ def _measurement_notes(table: Table, measured: Sequence[Measured]) -> list[str]:
         measures = {entry.content["measure"] for entry in having}
         able = {entry.run for entry in measured if entry.content["measure"] in measures}
         runs = {entry.run for entry in having}
-        titles = [row.title for row in table.rows if row.run in runs]
+        titles = [row.title for row in table.rows if runs & {*table.runs_of(row)}]
         notes.append(note if runs == able else f"{note} Rows: {', '.join(titles)}.")
     return notes
 

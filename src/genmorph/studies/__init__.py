@@ -13,128 +13,22 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, PositiveFloat, model_validator
 
 from genmorph.cohorts.populations import population_of
-from genmorph.config import Config, Scale, merge
+from genmorph.config import Config, merge
 from genmorph.errors import ConfigError, did_you_mean
-from genmorph.metrics.options import measure_options
+from genmorph.metrics.options import MEASURES, measure_options
 from genmorph.models import ARCHITECTURES, options_class
-from genmorph.preprocessing.steps import Recipe
+from genmorph.models.options.slice_segmenter import SliceSegmenterOptions
+from genmorph.sampling import REFERENCES
+from genmorph.studies.spec import ScaleSpec, Spec, Tuning
 from genmorph.training.options import TrainingOptions
 from genmorph.validation import Options, validate
 
 FOLDER = Path(__file__).parent
-
-
-class ScaleSpec(Options):
-    """What a scale changes in a study."""
-
-    grid: tuple[int, int, int] = Field(description="voxels of a preprocessed volume")
-    recipe: dict[str, dict[str, Any] | None] = Field({}, description="{step: {option: value}}")
-    further_recipes: dict[str, dict[str, dict[str, Any] | None]] = Field(
-        {}, description="{recipe: {step: {option: value}}}"
-    )
-    samples: int | None = Field(None, description="volumes to sample; null: as many as test scans")
-    models: dict[str, dict[str, Any]] = Field({}, description="{model: {key: value}}")
-
-
-class FigureSpec(Options):
-    """A figure and what it is drawn from."""
-
-    needs: tuple[str, ...] = Field(
-        description="store, manifest, participants, checkpoint, samples, reconstructions or metrics"
-    )
-    model: str | None = Field(None, description="model whose run it shows")
-    models: tuple[str, ...] | None = Field(
-        None, description="models whose metrics it shows; null: every model of the study"
-    )
-    caption: str
-
-
-class TableSpec(Options):
-    """A table and the measures its cells come from."""
-
-    measures: tuple[str, ...]
-    rows: Literal["study", "tuning"] = Field(
-        "study", description="models and references, or the models that tuning tries"
-    )
-    caption: str
-
-
-class Factors(Options):
-    """Options that tuning multiplies together."""
-
-    options: tuple[str, ...] = Field(min_length=1, description="numbers or lists of numbers")
-    by: tuple[PositiveFloat, ...] = Field(min_length=1, description="1 is the model as it is")
-
-
-class Tuning(Options):
-    """A search of hyperparameters on the validation scans: every combination of factors."""
-
-    model: str = Field(description="a key of `models`")
-    factors: dict[str, Factors]
-
-
-class Spec(Options):
-    """A study as its `spec.yaml` states it."""
-
-    title: str
-    recipe_name: str
-    recipe: Recipe
-    visits: Literal["all", "first"] = Field(
-        "all", description="first: of each person the first scan only; holds for all populations"
-    )
-    populations: dict[str, str | dict[str, Any] | None] = Field(
-        description="{name: expression over the manifest's columns, or a share of a field}; null "
-        "takes every scan"
-    )
-    further_recipes: dict[str, dict[str, dict[str, Any] | None]] = Field(
-        {}, description="{name: {step: {option: value}}}: the same recipe with other values"
-    )
-    models: dict[str, dict[str, Any]] = Field(
-        {}, description="{name: {architecture: ..., any option of it or of training}}"
-    )
-    references: tuple[str, ...] = Field((), description="trivial references run beside the models")
-    measures: dict[str, dict[str, Any]] = Field({})
-    tuning: Tuning | None = None
-    tables: dict[str, TableSpec] = Field({})
-    figures: dict[str, FigureSpec] = Field({})
-    scales: dict[Scale, ScaleSpec]
-
-    @model_validator(mode="after")
-    def _scales_name_recipes(self) -> Spec:
-        for scale, values in self.scales.items():
-            for name in values.further_recipes:
-                if name not in self.further_recipes:
-                    known = did_you_mean(name, self.further_recipes)
-                    raise ValueError(f"scales.{scale}.further_recipes: no recipe '{name}'; {known}")
-        return self
-
-    @model_validator(mode="after")
-    def _tuned_options_exist(self) -> Spec:
-        if self.tuning is None:
-            return self
-        if self.tuning.model not in self.models:
-            raise ValueError(f"tuning.model: {did_you_mean(self.tuning.model, self.models)}")
-        known = options_class(self.models[self.tuning.model]["architecture"]).model_fields
-        for name, axis in self.tuning.factors.items():
-            for option in axis.options:
-                if option not in known:
-                    raise ValueError(f"tuning.factors.{name}: {did_you_mean(option, known)}")
-        return self
-
-    @model_validator(mode="after")
-    def _figures_show_runs_of_the_study(self) -> Spec:
-        for name, figure in self.figures.items():
-            for run in filter(None, (figure.model, *(figure.models or ()))):
-                if run not in {*self.models, *self.references}:
-                    known = did_you_mean(run, {*self.models, *self.references})
-                    raise ValueError(f"figures.{name}: no model '{run}'; {known}")
-        return self
 
 
 @dataclass(frozen=True)
@@ -149,16 +43,23 @@ class Study:
         Cohort in the study's role.
     recipes : dict
         `{name: recipe}` on the scale's grids, as JSON values; the study's own first.
-    grid : tuple of int
     samples : int or None
     models : dict
         `{model: parameters}` with `architecture`, `options` and `training` in full.
+    references : dict
+        `{run: kind}` of trivial references.
+    recipe_of : dict
+        `{run: recipe}` of models, variants and references: the store a run works on.
     variants : dict
-        The same for the models that tuning tries, the untouched one among them.
+        The same for the models that tuning tries, the untouched ones among them.
+    variant_of : dict
+        `{variant: model}`.
     populations : dict
         `{name: rule}` in full, as JSON values (`genmorph.cohorts.populations`).
     measures : dict
         `{name: options}` in full, as JSON values (`genmorph.metrics.options`).
+    segmenter : dict
+        Options of the network of the realistic atlas score, in full, as JSON values.
     template_scan : str or None
     """
 
@@ -166,18 +67,51 @@ class Study:
     spec: Spec
     cohort: str
     recipes: dict[str, dict[str, Any]]
-    grid: tuple[int, int, int]
     samples: int | None
     models: dict[str, dict[str, Any]]
+    references: dict[str, str]
+    recipe_of: dict[str, str]
     variants: dict[str, dict[str, Any]]
+    variant_of: dict[str, str]
     populations: dict[str, dict[str, Any]]
     measures: dict[str, dict[str, Any]]
+    segmenter: dict[str, Any]
     template_scan: str | None
 
     @property
     def trained(self) -> dict[str, dict[str, Any]]:
         """Models and variants."""
         return {**self.models, **self.variants}
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Models, variants and references."""
+        return (*self.trained, *self.references)
+
+    def grid_of(self, run: str) -> tuple[int, int, int]:
+        """Voxels of the volumes of a run."""
+        steps = self.recipes[self.recipe_of[run]]["steps"]
+        return tuple(next(step["grid"] for step in steps if step["step"] == "resample"))
+
+    def measured_runs(self, measure: str) -> tuple[str, ...]:
+        """Models, variants and references that a measure is taken of."""
+        entry = self.spec.measures[measure]
+        wanted, recipe = entry.get("runs", self.runs), entry.get("recipe")
+        return tuple(
+            run
+            for run in self.runs
+            if run in wanted
+            and recipe in (None, self.recipe_of[run])
+            and self._can_be_measured(run, measure)
+        )
+
+    def _can_be_measured(self, run: str, measure: str) -> bool:
+        """Whether a run has what a measure looks at: a store, or a model of its architecture."""
+        architecture = MEASURES[self.measures[measure]["kind"]].of_model
+        if run in self.trained:
+            return architecture in (None, self.trained[run]["architecture"])
+        store = self.measures[measure]["store"]
+        return architecture is None and store in REFERENCES[self.references[run]]
 
 
 def study_names() -> list[str]:
@@ -224,25 +158,45 @@ def resolve_study(name: str, config: Config) -> Study:
         if model not in spec.models:
             hint = did_you_mean(model, spec.models)
             raise ConfigError(f"overrides.{name}: unknown model '{model}'; {hint}")
-    models = {
-        model: model_parameters(
-            merge(merge(values, scale.models.get(model, {})), overrides.get(model, {})),
-            f"overrides.{name}.{model}" if model in overrides else f"{name}.{model}",
-        )
+    entries = {
+        model: merge(merge(values, scale.models.get(model, {})), overrides.get(model, {}))
         for model, values in spec.models.items()
     }
+    models = {
+        model: model_parameters(
+            {key: value for key, value in entry.items() if key != "recipe"},
+            f"overrides.{name}.{model}" if model in overrides else f"{name}.{model}",
+        )
+        for model, entry in entries.items()
+    }
+    variants = _variants(spec.tuning, models)
+    recipes = _recipes(spec, scale, config)
+    recipe_of = {
+        **{model: entry.get("recipe") for model, entry in entries.items()},
+        **{run: reference.recipe for run, reference in spec.references.items()},
+    }
+    recipe_of |= {variant: recipe_of[model] for variant, (model, _) in variants.items()}
+    for run, recipe in recipe_of.items():
+        if recipe is not None and recipe not in recipes:
+            hint = did_you_mean(recipe, recipes)
+            raise ConfigError(f"overrides.{name}.{run}.recipe: no recipe '{recipe}'; {hint}")
     roles = config.studies[name]
     return Study(
         name=name,
         spec=spec,
         cohort=roles.cohort,
-        recipes=_recipes(spec, scale, config),
-        grid=scale.grid,
+        recipes=recipes,
         samples=scale.samples,
         models=models,
-        variants=_variants(spec.tuning, models),
+        references={run: reference.kind for run, reference in spec.references.items()},
+        recipe_of={run: recipe or spec.recipe_name for run, recipe in recipe_of.items()},
+        variants={variant: parameters for variant, (_, parameters) in variants.items()},
+        variant_of={variant: model for variant, (model, _) in variants.items()},
         populations=_populations(spec, roles.populations, name),
-        measures=_measures(spec, name),
+        measures=_measures(spec, scale, name),
+        segmenter=validate(
+            SliceSegmenterOptions, merge(spec.segmenter, scale.segmenter), f"{name}.segmenter"
+        ).model_dump(mode="json", exclude={"n_labels"}),  # as many as the labels have
         template_scan=roles.template_scan,
     )
 
@@ -259,17 +213,24 @@ def _populations(spec: Spec, own: Mapping[str, Any], study: str) -> dict[str, di
     }
 
 
-def _measures(spec: Spec, study: str) -> dict[str, dict[str, Any]]:
-    return {
-        name: measure_options(name, values, f"{study}.measures.{name}").model_dump(mode="json")
-        for name, values in spec.measures.items()
-    }
+# of a measure's entry: which runs it is taken of, not how
+RUNS_OF_MEASURE = ("recipe", "runs")
 
 
-def recipe_names(name: str) -> list[str]:
+def _measures(spec: Spec, scale: ScaleSpec, study: str) -> dict[str, dict[str, Any]]:
+    measures = {}
+    for name, values in spec.measures.items():
+        options = merge(values, scale.measures.get(name, {}))
+        own = {key: value for key, value in options.items() if key not in RUNS_OF_MEASURE}
+        measures[name] = measure_options(name, own, f"{study}.measures.{name}").model_dump(
+            mode="json"
+        )
+    return measures
+
+
+def recipe_names(name: str) -> tuple[str, ...]:
     """Names of a room's recipes, its own first."""
-    spec = load_spec(name)
-    return [spec.recipe_name, *spec.further_recipes]
+    return load_spec(name).recipe_names
 
 
 def _recipes(spec: Spec, scale: ScaleSpec, config: Config) -> dict[str, dict[str, Any]]:
@@ -279,30 +240,37 @@ def _recipes(spec: Spec, scale: ScaleSpec, config: Config) -> dict[str, dict[str
     for name, changes in spec.further_recipes.items():
         recipes[name] = own.altered(merge(changes, scale.further_recipes.get(name, {})))
     wanted = config.preprocessing.recipes
-    return {
-        name: recipe.altered(wanted.get(name, {})).model_dump(mode="json")
-        for name, recipe in recipes.items()
-    }
+    recipes = {name: recipe.altered(wanted.get(name, {})) for name, recipe in recipes.items()}
+    for name, grid in {**spec.coarser_recipes, **scale.coarser_recipes}.items():
+        if name in wanted:
+            raise ConfigError(
+                f"preprocessing.recipes.{name}: its volumes are those of {spec.recipe_name} on a "
+                "coarser grid",
+                f"change preprocessing.recipes.{spec.recipe_name}",
+            )
+        recipes[name] = recipes[spec.recipe_name].altered({"resample": {"grid": grid}})
+    return {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()}
 
 
 def _variants(
     tuning: Tuning | None, models: Mapping[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """The models of a search, by name: `m3ae-beta_x0.5-gamma_x2`."""
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The models of a search by name, such as `m3ae-beta_x0.5-gamma_x2`: model and parameters."""
     if tuning is None:
         return {}
     variants = {}
     axes = [[(name, factor) for factor in axis.by] for name, axis in tuning.factors.items()]
-    for chosen in itertools.product(*axes):
+    for model, chosen in itertools.product(tuning.models, itertools.product(*axes)):
         changed = [(name, factor) for name, factor in chosen if factor != 1]
-        parameters = copy.deepcopy(models[tuning.model])
+        parameters = copy.deepcopy(models[model])
         for name, factor in changed:
             for option in tuning.factors[name].options:
-                value = parameters["options"][option]
+                part = "options" if option in parameters["options"] else "training"
+                value = parameters[part][option]
                 scaled = [factor * one for one in value] if isinstance(value, list) else None
-                parameters["options"][option] = factor * value if scaled is None else scaled
-        variant = "-".join([tuning.model, *(f"{name}_x{factor:g}" for name, factor in changed)])
-        variants[variant] = parameters
+                parameters[part][option] = factor * value if scaled is None else scaled
+        variant = "-".join([model, *(f"{name}_x{factor:g}" for name, factor in changed)])
+        variants[variant] = (model, parameters)
     return variants
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genmorph.errors import GenmorphError, WeightsError
+from genmorph.errors import WeightsError
 from genmorph.files import (
     atomic_folder,
     atomic_path,
@@ -31,6 +31,7 @@ FORMAT = "genmorph-checkpoint-1"
 HEADER = "genmorph"  # one key: the order of several is not the same in every process
 FINGERPRINT_LENGTH = 32
 KEPT_STATES = 2  # the newest, and one to fall back on
+_HEADER_KEYS = {"architecture", "options", "shape", "parameters", "tensors_sha256"}
 LARGEST_HEADER = 100_000_000  # bytes; the limit of the format itself
 
 
@@ -75,6 +76,7 @@ def load_model(path: Path | str) -> GenerativeModel:
         When the file is missing, damaged, or not a checkpoint of this package.
     """
     import safetensors.torch
+    import torch
 
     from genmorph.models import build
 
@@ -86,9 +88,16 @@ def load_model(path: Path | str) -> GenerativeModel:
     if _tensors_digest(tensors) != content["tensors_sha256"]:
         raise WeightsError(f"{path}: damaged (weights are not those saved)", _TRAIN_AGAIN)
     try:
-        model = build(content["architecture"], content["options"], content["shape"])
+        said = (content["architecture"], content["options"], content["shape"])
+        # Without values first: a header that asks for a larger model than its file holds would
+        # take the machine's memory.
+        with torch.device("meta"):
+            planned = build(*said).state_dict()
+        if _shapes(planned) != _shapes(tensors):
+            raise ValueError("its tensors are not the model's")
+        model = build(*said)
         model.load_state_dict(tensors)
-    except (GenmorphError, RuntimeError) as error:
+    except Exception as error:  # a constructor stumbles over a damaged header in any way
         raise WeightsError(
             f"{path}: does not fit the code of model '{content['architecture']}' ({error})",
             _TRAIN_AGAIN,
@@ -120,7 +129,9 @@ def read_header(path: Path | str) -> dict[str, Any]:
             header = json.loads(stream.read(length))
         content = json.loads(header["__metadata__"][HEADER])
         known = content.pop("sha256") == digest(content) and content["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        known = known and content.keys() >= _HEADER_KEYS
+        known = known and isinstance(content["architecture"], str)
+    except Exception:  # a damaged header has many ways of being none
         known = False
     if not known:
         raise WeightsError(
@@ -142,6 +153,10 @@ def read_architecture(path: Path | str) -> str:
 
 
 _TRAIN_AGAIN = "remove it and run the workflow again"
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _on_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

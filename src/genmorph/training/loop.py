@@ -7,6 +7,7 @@ optimiser and step count to the same weights as one that was never stopped.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,12 @@ from genmorph.files import atomic_path
 from genmorph.seeds import derive_seed
 from genmorph.training.checkpoints import load_state, save_state
 from genmorph.training.data import Reader, Volumes
+from genmorph.training.devices import (
+    check_devices,
+    is_first_task,
+    make_fabric,
+    scheduled_tasks,
+)
 from genmorph.training.log import METRICS, Log, event_writer, report, say, write_metrics
 from genmorph.training.optimizers import get_moments, make_optimizer, set_moments
 from genmorph.training.options import TrainingOptions
@@ -36,6 +43,8 @@ if TYPE_CHECKING:
 
 class Preempted(TrainingError):
     """The run was asked to stop; its state is saved and the same command goes on from it."""
+
+    exit_code = os.EX_TEMPFAIL  # nothing is wrong: try again
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,8 @@ def train(
     accelerator : str
         `cpu` or `cuda`.
     devices : int
-        How many share each step.
+        How many share each step: processes that this one starts, or, in a Slurm step of as many
+        tasks, its tasks. Then every task calls this, and the first one writes.
     stop_after : int, optional
         Save and raise `Preempted` when this many steps of the run are done.
 
@@ -141,7 +151,8 @@ def train(
         After SIGTERM or SIGUSR1, when the state is saved.
     """
     state, metrics = Path(state), Path(metrics)
-    _check(model, store, training_ids, options, accelerator, devices)
+    _check(model, store, training_ids)
+    check_devices(accelerator, devices, options.batch_size)
     run = _Run(
         store=store,
         training_ids=tuple(training_ids),
@@ -152,21 +163,16 @@ def train(
         events=state / "events" if events is None else Path(events),
         stop_after=stop_after,
     )
-    from lightning_fabric import Fabric
-
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        strategy=_strategy(model) if devices > 1 else "auto",
-        precision=precision,
-    )
-    if devices == 1:
+    fabric = make_fabric(model, accelerator, devices, precision)
+    if devices in (1, scheduled_tasks()):
         fabric.launch()
         summary = _run_device(fabric, model, run)
     else:
         with passed_to_children():
             summary = _unpack(fabric.launch(_run_device_safely, model, run))
         model.load_state_dict(load_state(state)[1])  # the children trained copies
+    if not is_first_task():
+        return summary
     _fit_after_training(model, run, accelerator)
     with atomic_path(metrics) as temporary:
         shutil.copyfile(state / METRICS, temporary)
@@ -368,27 +374,11 @@ def _check(
     model: GenerativeModel,
     store: Reader,
     training_ids: Sequence[str],
-    options: TrainingOptions,
-    accelerator: str,
-    devices: int,
 ) -> None:
-    import torch
-
     if not training_ids:
         raise TrainingError("no training scans")
     if tuple(store.shape) != tuple(model.shape):
         raise TrainingError(f"store of {tuple(store.shape)} volumes, model of {model.shape}")
-    if options.batch_size % devices:
-        raise TrainingError(
-            f"batch_size {options.batch_size} does not divide among {devices} devices",
-            "change batch_size or the number of devices",
-        )
-    available = torch.cuda.device_count() if accelerator == "cuda" else devices
-    if available < devices:
-        raise TrainingError(
-            f"{devices} GPU asked for, {available} found",
-            "set compute.device to cpu, or ask the scheduler for GPUs",
-        )
 
 
 def _is_checkpoint(schedule: Schedule, step: int) -> bool:
@@ -436,13 +426,6 @@ def _device_name(fabric: Fabric) -> str:
 
 
 # -- several devices -------------------------------------------------------------------------------
-
-
-def _strategy(model: GenerativeModel) -> Any:
-    from lightning_fabric.strategies import DDPStrategy
-
-    # processes are spawned, not started as the command again: they must not wait for its lock
-    return DDPStrategy(start_method="spawn", find_unused_parameters=len(model.phases) > 1)
 
 
 def _run_device_safely(fabric: Fabric, model: GenerativeModel, run: _Run) -> dict[str, Any]:

@@ -65,3 +65,18 @@ def test_facts_are_printed_as_stated(values, expected):
 def test_a_key_that_is_not_there_is_an_error():
     with pytest.raises(KeyError):
         value_at(measurement(1.0), "values.coronal")
+
+
+def test_times_on_two_kinds_of_hardware_are_never_averaged():
+    """A hostile reader's check: a mean over an A100 and an H200 says nothing of either."""
+    runs = [
+        {"seconds": 100.0, "device": "NVIDIA A100"},
+        {"seconds": 60.0, "device": "NVIDIA H200"},
+        {"seconds": 62.0, "device": "NVIDIA H200"},
+    ]
+    cell = measured_cell(runs, "seconds", ".0f", reported="", comparable="")
+    assert cell["printed"] == "100 (NVIDIA A100) / 61 ± 1 (NVIDIA H200)"
+    assert cell["spread"] == cell["difference"] == ""
+    assert cell["value"] == "100.0 60.0 62.0"
+    alike = measured_cell(runs[1:], "seconds", ".0f", reported="", comparable="")
+    assert alike["printed"] == "61 ± 1"

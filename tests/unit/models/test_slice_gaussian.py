@@ -145,6 +145,23 @@ def test_log_density_without_full_rank_is_that_of_probabilistic_pca(volumes, ran
         model.log_density(asked, "sample")
 
 
+@pytest.mark.parametrize(("volumes", "rank"), [(40, None), (40, 3), (5, None)])
+def test_expected_log_density_is_the_mean_over_draws(volumes, rank):
+    """In closed form: log p(m) - ½ tr(Σ⁻¹ diag(s²)), with Σ from draws of log p itself."""
+    codes, mean = stacks(volumes), stacks(2, seed=9)
+    model = fitted(codes, rank=rank)
+    deviation = 0.1 + torch.rand(mean.shape, generator=torch.Generator().manual_seed(0))
+    found = model.expected_log_density(mean, deviation)
+    noise = torch.randn(20000, *mean.shape[1:], generator=torch.Generator().manual_seed(1))
+    noise = torch.cat([noise, -noise])  # the linear term cancels
+    for scan in range(2):
+        drawn = model.log_density(mean[scan] + deviation[scan] * noise)
+        fall = float(model.log_density(mean[scan : scan + 1]) - drawn.mean())
+        assert fall > 0
+        expected = float(model.log_density(mean[scan : scan + 1]) - found[scan])
+        assert expected == pytest.approx(fall, rel=0.03)
+
+
 def test_log_density_is_finite_for_fourteen_volumes_of_many_slices():
     codes = stacks(14, components=2, slices=64)
     model = fitted(codes)

@@ -14,6 +14,7 @@ from genmorph.files import read_json, write_json
 from genmorph.provenance import record as record_module
 from genmorph.provenance.audit import Audit, publication
 from genmorph.provenance.record import recording
+from genmorph.provenance.seal import sealed, sealed_text
 
 CELLS = (
     "row,column,source,printed,value,spread,spread_over,measurement,key,format,reported,"
@@ -43,7 +44,9 @@ def chain(tmp_path, monkeypatch):
         "table": {"scale": "demo"},
     }
     (root / "config.resolved.yaml").write_text(
-        yaml.safe_dump({"parameters": {name: [values] for name, values in steps.items()}})
+        sealed_text(
+            yaml.safe_dump({"parameters": {name: [values] for name, values in steps.items()}})
+        )
     )
     store = root / "store"
     (store / "shard-0000.zarr").mkdir(parents=True)
@@ -149,7 +152,7 @@ def test_an_edited_cell_is_recomputed_from_its_measurement(chain):
 
     for entry in content["outputs"]:
         entry["sha256"] = sha256_file(chain / entry["path"])
-    write_json(record, content)
+    write_json(record, sealed(content))
     assert {code for code, _ in failed(chain)} == {"cells"}
 
 
@@ -200,14 +203,15 @@ def test_changed_parameters_name_the_key(chain):
     path = chain / "config.resolved.yaml"
     path.write_text(path.read_text().replace("1.5", "2.0"))
     messages = [f.message for f in run(chain).failures(publication=False)]
-    assert messages == ["differ from config.resolved.yaml in: data_range"]
+    assert "it was edited" in messages[0]
+    assert messages[1:] == ["differ from config.resolved.yaml in: data_range"]
 
 
 def test_changed_code_names_the_module(chain):
     record = chain / "provenance/tables/t.csv.json"
     content = read_json(record)
     content["code"]["modules"]["genmorph.publish.tables"] = "0" * 64
-    write_json(record, content)
+    write_json(record, sealed(content))
     (finding,) = run(chain).failures(publication=False)
     assert finding.code == "code" and "genmorph.publish.tables" in finding.message
 
@@ -216,7 +220,7 @@ def test_uncommitted_code_is_sound_but_not_publishable(chain):
     record = chain / "provenance/tables/t.csv.json"
     content = read_json(record)
     content["git"] |= {"dirty": True, "changed": ["src/genmorph/store.py"]}
-    write_json(record, content)
+    write_json(record, sealed(content))
     report = run(chain)
     assert report.exit_code() == 3
     assert report.exit_code(strict=True) == 1
@@ -266,7 +270,7 @@ def test_a_command_that_fails_leaves_no_record(tmp_path):
 
 def edit_record(root: Path, name: str, **changes):
     path = root / "provenance" / name
-    write_json(path, read_json(path) | changes)
+    write_json(path, sealed(read_json(path) | changes))
 
 
 def publication_failures(root: Path, target: str | None = "tables/t.csv") -> list[tuple[str, str]]:
@@ -323,7 +327,7 @@ def test_of_two_records_of_one_file_the_later_counts(chain):
     older = read_json(record)
     older["ended"] = "2000-01-01T00:00:00.000+00:00"
     older["outputs"][0]["sha256"] = "0" * 64
-    write_json(record.with_name("z.json.json"), older)
+    write_json(record.with_name("z.json.json"), sealed(older))
     assert publication_failures(chain, None) == [("orphans", "provenance/runs/z.json.json")]
     assert run(chain, None).exit_code() == 3
 
@@ -363,3 +367,58 @@ def test_shared_causes_are_said_once_and_orphans_each(chain):
     lines = broken_links(run(chain, None))
     assert sum("orphans" in line for line in lines) == 2
     assert sum("commit" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("key", ["ended", "notes", "git", "seeds", "code", "sealed_sha256"])
+def test_an_edit_of_anything_in_a_record_shows(chain, key):
+    """Also of what no other check looks at."""
+    path = chain / "provenance/runs/m.json.json"
+    content = read_json(path)
+    content[key] = {"made": "up"} if isinstance(content.get(key, {}), dict) else "2000-01-01"
+    if key == "code":
+        content[key] = read_json(path)["code"] | {"sha256": "0" * 64}
+    if key == "seeds":
+        content[key] = {"seed": 7}
+    write_json(path, content)
+    assert ("records", "provenance/runs/m.json.json") in failed(chain)
+
+
+def test_a_record_that_cannot_be_read_is_a_finding_whatever_is_asked(chain):
+    path = chain / "provenance/store/index.tsv.json"
+    path.write_bytes(path.read_bytes()[:200])
+    findings = run(chain).failures(publication=False)
+    assert (findings[0].code, findings[0].subject) == ("records", "provenance/store/index.tsv.json")
+    assert "not a JSON file" in findings[0].message
+    path.write_text("[]")
+    assert "not a record" in run(chain).failures(publication=False)[0].message
+
+
+def test_two_records_that_changed_places_are_found(chain):
+    one, other = (chain / "provenance" / name for name in ("tables/t.csv.json", "runs/m.json.json"))
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    assert {
+        ("records", "provenance/tables/t.csv.json"),
+        ("records", "provenance/runs/m.json.json"),
+    } <= failed(chain)
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "parameters: 3", "", "- a"])
+def test_a_damaged_configuration_is_a_finding_not_a_crash(chain, text):
+    (chain / "config.resolved.yaml").write_text(text)
+    assert ("parameters", "config.resolved.yaml") in failed(chain)
+
+
+def test_a_table_whose_header_was_damaged_is_a_finding_not_a_crash(chain):
+    cells = chain / "tables/t_cells.csv"
+    cells.write_text(cells.read_text().replace("row,column", "rox,column"))
+    assert {"cells", "outputs"} <= {code for code, _ in failed(chain)}
+
+
+@pytest.mark.parametrize("name", ["config.resolved.yaml", "provenance/runs/m.json.json"])
+def test_an_edit_that_changes_no_value_shows_too(chain, name):
+    path = chain / name
+    text = path.read_text()
+    path.write_text(text + "\n" if name.endswith("json") else "# a remark\n" + text)
+    assert run(chain).exit_code() == 1

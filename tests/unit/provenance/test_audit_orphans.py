@@ -94,7 +94,6 @@ def test_a_file_without_a_record_is_named_by_its_topmost_folder(tmp_path, file, 
         "runs/a/.tmp-1-x/part",
         "runs/a/events/events.out.tfevents.1.host.2.0",
         "preprocessed/a/mosaics/shard-0000/a.png",
-        "cohorts/a/ledger.tsv",
         "runs/a/store.zarr/c/0",
     ],
 )

@@ -20,7 +20,7 @@ from genmorph.publish.tables import (
 )
 
 LABEL = "simulated: no ranking may be read from it"
-PARAMETERS = {"scale": "demo", "caption": "A caption."}
+PARAMETERS = {"scale": "demo", "grids": {}, "caption": "A caption."}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def table(tmp_path):
         ),
         reported=reported,
         paper={"data": "adni", "scale": "paper", "grid": "4x4x4", "n": 6},
-        yardstick=("mean", "l2", "no better than the mean"),
+        yardsticks=(("mean", "l2", "no better than the mean"),),
     )
 
 
@@ -261,7 +261,7 @@ def test_each_row_states_what_its_training_took(table, measure, train, tmp_path)
         "1471641",
         "150",
         "300",
-        "47 ± 4",
+        "45 (cpu) / 50 (cuda (a GPU))",
         "cpu / cuda (a GPU)",
     ]
     assert [rows["B & co"][fact] for fact in facts[-2:]] == ["45", "cpu"]
@@ -302,7 +302,7 @@ def test_a_search_has_a_row_a_run_and_marks_the_best(table, measure, tmp_path):
         measure(run, "reconstruction", {"l2": l2})
         measure(run, "frechet", {"axial": axial})
     search = replace(
-        table, rows=(), yardstick=None, best=(("axial", "least distance"), ("l2", "least L2"))
+        table, rows=(), yardsticks=(), best=(("axial", "least distance"), ("l2", "least L2"))
     )
     rows, _, _ = written(search, measure, tmp_path, rows=["a", "a-beta_x2"])
     assert [row["remark"] for row in rows.values()] == ["least distance", "least L2"]
@@ -334,3 +334,60 @@ def test_the_same_measurements_give_the_same_bytes_in_any_order(table, measure, 
     measure.files.reverse()
     written(table, measure, tmp_path)
     assert first == {suffix: out.with_suffix(suffix).read_bytes() for suffix in first}
+
+
+def on_two_grids(table):
+    """The same table with a run of each row on two grids."""
+    return replace(
+        table,
+        rows=(Row("A", "a", "a"), Row("mean", "mean")),
+        columns=tuple(
+            Column(
+                "L2 at {grid}",
+                "reconstruction",
+                "l2",
+                ".3f",
+                "l2",
+                f"L2 at {grid}",
+                paper={"grid": grid},
+                runs=f"{{row}}-{size}",
+            )
+            for size, grid in (("small", "2x2x2"), ("large", "4x4x4"))
+        ),
+        apart=True,
+    )
+
+
+GRIDS = {
+    f"{row}-{size}": [n] * 3 for row in ("a", "mean") for size, n in (("small", 2), ("large", 4))
+}
+
+
+def test_a_row_has_a_run_on_each_grid_and_headings_name_the_grid(table, measure, train, tmp_path):
+    measure("a-small", "reconstruction", {"l2": 0.5}, grid=[2, 2, 2])
+    measure("mean-small", "reconstruction", {"l2": 0.4}, grid=[2, 2, 2])
+    measure("a-large", "reconstruction", {"l2": 0.25}, grid=[4, 4, 4])
+    train("a-small")
+    train("a-large", seconds=1.0)
+    rows, _, _ = written(on_two_grids(table), measure, tmp_path, train.files, grids=GRIDS)
+    line, mean = rows["A"], rows["mean"]
+    assert line["L2 at 2x2x2, measured"] == "0.500"
+    assert line["L2 at 4x4x4, measured"] == "0.250"
+    assert mean["L2 at 4x4x4, measured"] == "n/a"
+    assert (line["seconds at 2x2x2"], line["seconds at 4x4x4"]) == ("45", "1")
+    # the yardstick of the same grid alone
+    assert line["remark"] == "no better than the mean at 2x2x2"
+
+
+@pytest.mark.parametrize(("edge", "beside"), [(2, True), (3, False)])
+def test_reported_numbers_of_another_grid_stand_apart(table, measure, tmp_path, edge, beside):
+    grids = GRIDS | {"a-small": [edge] * 3, "mean-small": [edge] * 3}
+    measure("a-small", "reconstruction", {"l2": 0.5}, grid=[edge] * 3)
+    rows, _, _ = written(on_two_grids(table), measure, tmp_path, grids=grids)
+    titles = list(rows["A"])
+    first, second = "L2 at 2x2x2, reported", "L2 at 4x4x4, reported"
+    measured = [titles.index(title) for title in titles if title.endswith("measured")]
+    if beside:
+        assert titles.index(first) < titles.index(second) < max(measured)
+    else:
+        assert min(titles.index(first), titles.index(second)) > max(measured)

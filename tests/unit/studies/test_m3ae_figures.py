@@ -17,9 +17,7 @@ from genmorph.studies.m3ae.figures.latents import (
     draw_traversals,
     posterior_means,
     traverse,
-    way_between,
     widest_dimensions,
-    youngest_and_oldest,
 )
 from genmorph.studies.m3ae.figures.scans import choose_scans, draw_reconstructions
 
@@ -234,25 +232,6 @@ def test_traversals_say_dimension_sd_and_what_colours_mean():
     last = figure.axes[5].images[0]
     np.testing.assert_allclose(last.get_array(), 0.4, atol=1e-6)
     assert last.get_clim() == pytest.approx((-0.4, 0.4))
-
-
-def test_ends_are_the_youngest_and_the_oldest_of_two_people():
-    scans = [
-        Person("sub-1_ses-1", "sub-1", 60.0),
-        Person("sub-1_ses-2", "sub-1", 81.0),
-        Person("sub-2", "sub-2", 75.0),
-        Person("sub-3", "sub-3"),
-    ]
-    assert [scan.scan_id for scan in youngest_and_oldest(scans)] == ["sub-1_ses-1", "sub-2"]
-    ageless = [Person(name, name) for name in ("sub-3", "sub-1", "sub-2")]
-    assert [scan.scan_id for scan in youngest_and_oldest(ageless)] == ["sub-1", "sub-3"]
-    with pytest.raises(GenmorphError, match="two test people"):
-        youngest_and_oldest(scans[:2])
-
-
-def test_the_way_is_straight_and_even():
-    way = way_between(np.array([0.0, 6.0]), np.array([6.0, 0.0]))
-    np.testing.assert_allclose(way, [[step, 6 - step] for step in range(7)])
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 Generated = Annotated[
     Path,
     typer.Option(
-        "--generated", help="What is measured: index.tsv of a store, or volumes.tsv of its tissues."
+        "--generated",
+        help="What is measured: index.tsv of a store, volumes.tsv of its tissues, or the "
+        "model.safetensors of a measure that looks at a model.",
     ),
 ]
 Reference = Annotated[
@@ -59,11 +61,12 @@ NO_PARAMETERS = "{}"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two stores, or the tissues of two stores, and what to do with them.
+    """Two stores, the tissues of two stores, or a model and a store, and what to do with them.
 
     Attributes
     ----------
-    made, real : Store or TissueFolder
+    made : Store, TissueFolder or TrainedModel
+    real : Store or TissueFolder
     options : MeasureOptions
     split_ids : callable
         Ids of a split's scans in the real store; without a manifest all of them.
@@ -176,8 +179,14 @@ def comparing(
 
     if (manifest is None) != (participants is None):
         raise CohortError("--manifest and --participants go together", "give both, or neither")
-    made, described = opened(generated, MEASURES[kind].of_tissues)
     real, real_described = opened(reference, MEASURES[kind].of_tissues)
+    if MEASURES[kind].of_model is None:
+        made, described = opened(generated, MEASURES[kind].of_tissues)
+    else:
+        from genmorph.cli.evaluate.trained_model import TrainedModel
+
+        made = TrainedModel(generated, real.description.source["cohort"])
+        described = made.summary
 
     def split_ids(split: str) -> list[str]:
         if manifest is None or participants is None:

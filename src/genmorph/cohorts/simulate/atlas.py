@@ -11,6 +11,7 @@ import numpy as np
 
 from genmorph.errors import CohortError
 from genmorph.files import sha256_file
+from genmorph.nifti import open_nifti
 
 NAME = r"[A-Za-z0-9]+"  # as BIDS has it: it stands in file names
 
@@ -83,15 +84,7 @@ class LabelAtlas:
 @lru_cache(maxsize=1)
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Labels and affine of an atlas."""
-    import nibabel as nib
-
-    try:
-        image = nib.load(path)
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise CohortError(f"{path}: the label atlas cannot be read ({error})") from None
-    if not isinstance(image, nib.Nifti1Image) or values.ndim != 3:
-        raise CohortError(f"{path}: the label atlas is no 3D NIfTI image")
+    image, values = open_nifti(path, CohortError)
     if not (image.header["sform_code"] > 0 or image.header["qform_code"] > 0):
         raise CohortError(
             f"{path}: its header does not say how the atlas lies in space",

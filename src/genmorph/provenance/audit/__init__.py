@@ -7,26 +7,36 @@ link is.
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from genmorph.errors import AuditError, GenmorphError
-from genmorph.files import folder_hashes, read_json, read_tsv, sha256_file
-from genmorph.metrics.cells import measured_cell
-from genmorph.provenance.audit.findings import CHECKS, PUBLICATION, Finding, Report, verdict
+from genmorph.files import folder_hashes, read_tsv, sha256_file
+from genmorph.provenance.audit.affected import affected
+from genmorph.provenance.audit.cells import cells_of, check_cells
+from genmorph.provenance.audit.findings import (
+    CHECKS,
+    PUBLICATION,
+    Finding,
+    Report,
+    guarded,
+    verdict,
+)
 from genmorph.provenance.audit.identifiers import check_identifiers
 from genmorph.provenance.audit.orphans import abandoned_records, check_orphans
 from genmorph.provenance.audit.publication import check_commit, check_environment
+from genmorph.provenance.audit.records import read_records
 from genmorph.provenance.audit.seeds import check_seeds
 from genmorph.provenance.audit.splits import check_splits
 from genmorph.provenance.audit.withdrawn import check_withdrawn
 from genmorph.provenance.code import module_hashes
-from genmorph.provenance.record import RECORDS, RESOLVED_CONFIG, load_records
+from genmorph.provenance.record import RECORDS, RESOLVED_CONFIG
+from genmorph.provenance.seal import text_seal_holds
 
 __all__ = ["CHECKS", "PUBLICATION", "Audit", "Finding", "Report"]
 
@@ -44,6 +54,8 @@ class Audit:
         Compare sizes of raw scans and shard arrays, not their bytes.
     withdrawn : mapping, optional
         Withdrawal list of each cohort that has one.
+    tables : mapping, optional
+        Folder of the source's tables of each cohort that keeps them elsewhere than its scans.
     hash_raw : callable, optional
         SHA-256 of a raw scan, from its cohort's root, path and format; by default of a plain file.
     """
@@ -55,15 +67,17 @@ class Audit:
         *,
         fast: bool = False,
         withdrawn: Mapping[str, Path] | None = None,
+        tables: Mapping[str, Path] | None = None,
         hash_raw: Callable[[Path, str, str], str] = lambda root, path, _: sha256_file(root / path),
     ) -> None:
         self.root = root
         self.cohort_roots = cohort_roots
         self.fast = fast
         self.withdrawn = withdrawn or {}
+        self.tables = tables or {}
         self.hash_raw = hash_raw
         self._places: dict[str, dict[str, tuple[str, str]]] = {}
-        self.records = load_records(root)
+        self.records, self._damaged, self._edited = read_records(root)
         self.producer: dict[str, str] = {}
         self.written: dict[str, Mapping[str, Any]] = {}
         # where two records claim a file, the later one made what is there
@@ -92,16 +106,26 @@ class Audit:
             starts = [target]
         if target is not None and target not in self.producer:
             if (self.root / target).exists():
-                return Report(target, [], [self._no_record(target)])
+                return Report(target, [], [*self._damaged, self._no_record(target)])
             raise AuditError(
                 f"{self.root / target}: no such file and no record of it",
                 "name a file below the results root",
             )
         names, findings = self._chain(starts)
+        findings += guarded("parameters", RESOLVED_CONFIG, self._check_configuration)
         for name in names:
             findings += self._check_record(name)
+        # after the links themselves: an edited measurement comes before the cells that it spoils
+        for name in names:
+            record = self.records[name]
+            if record["command"] == "table":
+                findings += guarded("cells", name, lambda r=record: check_cells(self.root, r))
         findings += self._check_together(names, everything=target is None)
-        return Report(target or str(self.root), names, findings)
+        # what a record that cannot be read describes is unknown: it may belong to any chain
+        findings = [*self._damaged, *findings]
+        broken = [finding for finding in findings if finding.status == "fail"]
+        resting = affected(self.root, self.records, broken)
+        return Report(target or str(self.root), names, findings, resting)
 
     def trace(self, target: str, row: str, column: str) -> dict[str, Any]:
         """The chain of one number: cell, measurements, and every record behind them.
@@ -111,7 +135,7 @@ class Audit:
         AuditError
             When the table has no such cell.
         """
-        cells = _cells_of(self.root / target)
+        cells = cells_of(self.root / target)
         found = [
             cell
             for cell in cells
@@ -175,28 +199,39 @@ class Audit:
 
     def _check_together(self, names: Iterable[str], *, everything: bool) -> Iterator[Finding]:
         """The checks that look at more than one record at a time."""
-        records = {name: self.records[name] for name in names}
-        yield from check_seeds(records)
-        yield from check_splits(self.root, records)
-        yield from check_withdrawn(self.root, records, self.withdrawn)
-        yield from check_commit(records)
-        yield from check_environment(records)
+        root, records = self.root, {name: self.records[name] for name in names}
+        checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+            ("seeds", lambda: check_seeds(records)),
+            ("splits", lambda: check_splits(root, records)),
+            ("withdrawn", lambda: check_withdrawn(root, records, self.withdrawn)),
+            ("commit", lambda: check_commit(records)),
+            ("environment", lambda: check_environment(records)),
+            (
+                "identifiers",
+                lambda: check_identifiers(root, records, self.cohort_roots, everything=everything),
+            ),
+        ]
         if everything:
-            yield from check_orphans(self.root, self.records, self.producer)
-        yield from check_identifiers(self.root, records, self.cohort_roots, everything=everything)
+            checks.append(("orphans", lambda: check_orphans(root, self.records, self.producer)))
+        for code, check in checks:
+            yield from guarded(code, "all records", check)
 
     def _check_record(self, name: str) -> Iterator[Finding]:
         record = self.records[name]
+        edited = self._edited.get(name, "")
+        yield verdict("records", not edited, f"{RECORDS}/{name}", edited)
         for entry in record["outputs"]:
             if self.producer[entry["path"]] == name:
-                yield from self._check_output(entry)
+                yield from guarded("outputs", entry["path"], lambda e=entry: self._check_output(e))
         for entry in record["inputs"]:
-            yield from self._check_input(entry, name)
-        yield from self._check_parents(name, record)
-        yield self._check_parameters(name, record)
-        yield from self._check_code(name, record)
-        if record["command"] == "table":
-            yield from self._check_cells(record)
+            yield from guarded("inputs", entry["path"], lambda e=entry: self._check_input(e, name))
+        checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+            ("records", lambda: self._check_parents(name, record)),
+            ("parameters", lambda: self._check_parameters(name, record)),
+            ("code", lambda: self._check_code(name, record)),
+        ]
+        for code, check in checks:
+            yield from guarded(code, name, check)
 
     def _check_output(self, entry: Mapping[str, Any]) -> Iterator[Finding]:
         path = self.root / entry["path"]
@@ -216,6 +251,8 @@ class Audit:
     def _check_input(self, entry: Mapping[str, Any], name: str) -> Iterator[Finding]:
         if entry["base"].startswith("cohort:"):
             yield self._check_raw(entry)
+        elif entry["base"].startswith("tables:"):
+            yield self._check_source_table(entry)
         elif not entry["base"]:
             written = self.written.get(entry["path"])
             if written is not None:
@@ -247,6 +284,18 @@ class Audit:
         same = found == entry["sha256"]
         return verdict("raw", same, subject, f"{file}: other bytes than were read")
 
+    def _check_source_table(self, entry: Mapping[str, Any]) -> Finding:
+        """A table or a list of the source that lies elsewhere than the scans."""
+        cohort = entry["base"].removeprefix("tables:")
+        subject = f"{entry['base']}/{entry['path']}"
+        folder, withdrawn = self.tables.get(cohort), self.withdrawn.get(cohort)
+        files = [withdrawn] if withdrawn and withdrawn.name == entry["path"] else []
+        files += sorted(folder.rglob(entry["path"])) if folder and folder.is_dir() else []
+        if not files:
+            return Finding("raw", "unknown", subject, "not where the configuration has it")
+        same = any(sha256_file(file) == entry["sha256"] for file in files)
+        return verdict("raw", same, subject, "other bytes than were read")
+
     def _raw_place(self, cohort: str, name: str) -> tuple[str, str]:
         """Path below the cohort's root, and format, of what a record names."""
         if cohort not in self._places:
@@ -273,27 +322,36 @@ class Audit:
         self, parent: str, record: Mapping[str, Any], name: str
     ) -> Iterator[Finding]:
         used = {entry["path"]: entry["sha256"] for entry in record["inputs"] if not entry["base"]}
-        for entry in self.records[parent]["outputs"]:
-            if entry["path"] in used:
-                yield verdict(
-                    "records",
-                    entry["sha256"] == used[entry["path"]],
-                    f"{RECORDS}/{parent}",
-                    f"changed since {name} was written",
-                )
+        known = self.records.get(parent, {"outputs": []})
+        written = {entry["path"]: entry["sha256"] for entry in known["outputs"]}
+        shared = used.keys() & written.keys()
+        same = bool(shared) and all(written[path] == used[path] for path in shared)
+        message = f"changed since {name} was written"
+        yield verdict("records", same, f"{RECORDS}/{parent}", message)
 
-    def _check_parameters(self, name: str, record: Mapping[str, Any]) -> Finding:
-        resolved = self._resolved()
-        if resolved is None:
-            return Finding("parameters", "unknown", name, f"no {RESOLVED_CONFIG}")
-        known = resolved["parameters"].get(record["command"], [])
+    def _check_parameters(self, name: str, record: Mapping[str, Any]) -> Iterator[Finding]:
+        if self._resolved is None:
+            yield Finding("parameters", "unknown", name, f"no {RESOLVED_CONFIG}")
+            return
+        known = self._resolved["parameters"].get(record["command"], [])
         if record["parameters"] in known:
-            return Finding("parameters", "pass", name)
-        return Finding("parameters", "fail", name, _difference(record["parameters"], known))
+            yield Finding("parameters", "pass", name)
+        else:
+            yield Finding("parameters", "fail", name, _difference(record["parameters"], known))
 
+    def _check_configuration(self) -> Iterator[Finding]:
+        path = self.root / RESOLVED_CONFIG
+        if path.is_file():
+            holds = text_seal_holds(path.read_text(encoding="utf-8"))
+            message = "its seal is gone or broken: it was edited; a run of the workflow mends it"
+            yield verdict("parameters", holds, RESOLVED_CONFIG, message)
+
+    @cached_property
     def _resolved(self) -> dict[str, Any] | None:
         path = self.root / RESOLVED_CONFIG
-        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
     def _check_code(self, name: str, record: Mapping[str, Any]) -> Iterator[Finding]:
         try:
@@ -304,52 +362,6 @@ class Audit:
         then = record["code"]["modules"]
         changed = sorted(module for module in {*now, *then} if now.get(module) != then.get(module))
         yield verdict("code", not changed, name, f"changed since: {', '.join(changed)}")
-
-    def _check_cells(self, record: Mapping[str, Any]) -> Iterator[Finding]:
-        table = record["outputs"][0]["path"]
-        try:
-            cells = _cells_of(self.root / table)
-            with (self.root / table).open(newline="", encoding="utf-8") as stream:
-                shown = {line["row"]: line for line in csv.DictReader(stream)}
-        except (OSError, GenmorphError, KeyError, csv.Error, UnicodeDecodeError) as error:
-            yield Finding("cells", "fail", table, f"cannot be read: {error}")
-            return
-        for cell in cells:
-            subject = f"{table} [{cell['row']}, {cell['column']}]"
-            in_table = shown.get(cell["row"], {}).get(cell["column"])
-            if in_table != cell["printed"]:
-                yield Finding(
-                    "cells", "fail", subject, f"table prints {in_table}, cell {cell['printed']}"
-                )
-            elif cell["source"] != "reported":
-                yield self._recompute(cell, subject)
-
-    def _recompute(self, cell: Mapping[str, str], subject: str) -> Finding:
-        try:
-            expected = measured_cell(
-                [read_json(self.root / path) for path in cell["measurement"].split()],
-                cell["key"],
-                cell["format"],
-                reported=cell["reported"],
-                comparable=cell["comparable"],
-            )
-        except (GenmorphError, KeyError, TypeError, ValueError) as error:
-            return Finding("cells", "fail", subject, f"its measurement cannot be read: {error}")
-        differing = [
-            f"measured {key} {value or 'none'}, cell {cell[key] or 'none'}"
-            for key, value in expected.items()
-            if cell[key] != value
-        ]
-        return verdict("cells", not differing, subject, "; ".join(differing))
-
-
-def _cells_of(table: Path) -> list[dict[str, str]]:
-    path = table.with_name(f"{table.stem}_cells.csv")
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
-    except FileNotFoundError:
-        raise AuditError(f"{path}: no such file", "name a table that the workflow wrote") from None
 
 
 def _compare_folder(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:

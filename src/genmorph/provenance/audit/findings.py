@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from genmorph.errors import GenmorphError
 from genmorph.provenance.record import RESOLVED_CONFIG
 
 CHECKS = {
     "outputs": "every file equals what its record says was written",
     "inputs": "every input equals what its producer wrote",
-    "records": "every file has a record, and each record's parents are unchanged",
+    "records": "every file has a record, no record was edited, its parents are unchanged",
     "raw": "every raw scan equals what was read",
-    "parameters": f"recorded parameters equal {RESOLVED_CONFIG}",
+    "parameters": f"recorded parameters equal {RESOLVED_CONFIG}, which nobody edited",
     "code": "the code each record ran equals the same modules as they stand",
     "seeds": "seeds are the derived ones, and no two runs share one",
     "splits": "no person or family stands in two splits; splits follow the hash",
@@ -57,11 +59,14 @@ class Report:
     records : list of str
         Records the target rests on, in the order they were visited.
     findings : list of Finding
+    affected : dict
+        What rests on broken links: main outputs by command, rows of tables.
     """
 
     target: str
     records: list[str]
     findings: list[Finding]
+    affected: dict[str, list[str]] = field(default_factory=dict)
 
     def failures(self, *, publication: bool) -> list[Finding]:
         """What failed: of the chain, or of what only bars publication."""
@@ -86,6 +91,7 @@ class Report:
             "exit_code": self.exit_code(),
             "records": self.records,
             "findings": [asdict(finding) for finding in self.findings],
+            "affected": self.affected,
         }
 
 
@@ -98,3 +104,16 @@ def _bars_publication_only(finding: Finding) -> bool:
 def verdict(code: str, passed: bool, subject: str, message: str) -> Finding:
     """A finding that passes without words or fails with `message`."""
     return Finding(code, "pass" if passed else "fail", subject, "" if passed else message)
+
+
+def guarded(code: str, subject: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Outcome of a check, `unknown` where what it looks at is too damaged to be looked at.
+
+    Files and records may have been edited in any way: whatever a check stumbles over is something
+    that it found, and no reason to leave the checks after it undone.
+    """
+    try:
+        return list(check())
+    except Exception as error:
+        text = error.message if isinstance(error, GenmorphError) else f"{type(error).__name__}"
+        return [Finding(code, "unknown", subject, f"could not be checked: {text}")]

@@ -11,10 +11,8 @@ from genmorph.provenance.record import RECORDS
 
 # folders of a results root that hold nothing but outputs
 FOLDERS = ("cohorts", "preprocessed", "runs", "tables", "figures", "notebooks")
-# Pictures and training curves to look at, and the cohort's own state (kept by ingest from call to
-# call): no record names them.
+# Pictures and training curves to look at: no record names them.
 UNRECORDED_FOLDERS = ("mosaics", "events")
-UNRECORDED_FILES = ("ledger.tsv",)
 
 
 def abandoned_records(root: Path, records: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -95,7 +93,7 @@ def unclaimed_files(root: Path, folder: str, claimed: Iterable[str]) -> Iterator
 def _never_recorded(path: Path) -> bool:
     if path.is_dir():
         return path.name.startswith(".") or path.name in UNRECORDED_FOLDERS
-    return path.name.startswith((".", "events.out.tfevents")) or path.name in UNRECORDED_FILES
+    return path.name.startswith((".", "events.out.tfevents"))
 
 
 def _holds_something(folder: Path) -> bool:

@@ -98,7 +98,7 @@ TABLES = {
             "grid": "80x96x80",
             "n": 2592,
         },
-        yardstick=("training_mean", "l2", "no better than the mean"),
+        yardsticks=(("training_mean", "l2", "no better than the mean"),),
         notes=(
             "L2 is the mean squared error, as the paper names it.",
             "Half-sample SD: uncertainty of the distance beside it, over half-samples of people "

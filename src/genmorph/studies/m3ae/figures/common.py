@@ -1,77 +1,27 @@
-"""What P1's figures share: the words under them, the model of a run, colours."""
+"""What P1's figures share: colours, and what all studies' figures share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from genmorph.errors import GenmorphError
-from genmorph.publish.figures import (
-    BLUE_BLACK_ORANGE,
-    VIOLET_BLACK_YELLOW,
-    diverging,
-    small_print,
-    voxel_sizes,
-)
+from genmorph.publish.figures import BLUE_BLACK_ORANGE, VIOLET_BLACK_YELLOW, diverging
+from genmorph.publish.words import describe, words_below
+from genmorph.studies.figure_files import Files, Values, model_of_run, scans_of
 
-if TYPE_CHECKING:
-    from genmorph.cohorts.manifest import Scan
-    from genmorph.store import Store
-
-Files = Mapping[str, Path]
-Values = Mapping[str, Any]
-
-
-def describe(scan: Scan, *, diagnosis: bool = True) -> str:
-    """Age and, where wanted, diagnosis of a scan, as far as known.
-
-    Ids stay out of a picture, and ages from 90 years are not told apart: it is made to be shared.
-    """
-    words = []
-    if scan.age_years is not None:
-        words.append("90+ years" if scan.age_years >= 90 else f"{scan.age_years:.0f} years")
-    if diagnosis and scan.diagnosis is not None:
-        words.append(scan.diagnosis)
-    return ", ".join(words) or "age unknown"
-
-
-def words_below(
-    store: Store, values: Values, notes: Sequence[str] = (), *, sides: bool = True
-) -> str:
-    """Small print of a figure; `store` tells what must be said of the data, and whose they are."""
-    source = store.description.source
-    run = [f"Model {source['model']}, seed {source['seed']}."] if "seed" in source else []
-    return small_print(
-        data_label=store.description.data_label,
-        shape=store.shape,
-        voxel_mm=voxel_sizes(store.affine),
-        scale=values["scale"],
-        notes=[*run, *notes],
-        sides=sides,
-    )
-
-
-def model_of_run(files: Files, store: Store) -> Any:
-    """The model of the figure's `checkpoint`, on the CPU.
-
-    Raises
-    ------
-    GenmorphError
-        When it was made for another grid than the store's.
-    """
-    from genmorph.training.checkpoints import load_model
-
-    model = load_model(files["checkpoint"])
-    if tuple(model.shape) != tuple(store.shape):
-        raise GenmorphError(
-            f"{files['checkpoint']}: made for a grid of {tuple(model.shape)}, "
-            f"{store.folder} has {tuple(store.shape)}",
-            "give the store the model was trained on",
-        )
-    return model
+__all__ = [
+    "Files",
+    "Values",
+    "change_colours",
+    "change_limits",
+    "describe",
+    "growth_colours",
+    "model_of_run",
+    "scans_of",
+    "words_below",
+]
 
 
 def growth_colours() -> Any:

@@ -9,39 +9,41 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genmorph.errors import GenmorphError
 from genmorph.publish.figures import (
     View,
     mark_sides,
     one_grid,
     save_figure,
     show_slice,
-    slice_grid,
     style,
     tiles,
     voxel_sizes,
+)
+from genmorph.publish.interpolation import (
+    draw_interpolation,
+    ends_in_words,
+    way_between,
+    youngest_and_oldest,
 )
 from genmorph.studies.m3ae.figures.common import (
     Files,
     Values,
     change_colours,
     change_limits,
-    describe,
     model_of_run,
+    scans_of,
     words_below,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from genmorph.cohorts.manifest import Scan
     from genmorph.store import Store
 
 PARTS = ("deformation", "intensity")  # what the first and the second half of z decide
 DIMENSIONS_SHOWN = 2  # of each part
 SD_STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 TRAVERSAL_VIEW = View("axial")
-INTERPOLATION_STEPS = 7
 BATCH_SIZE = 4
 
 
@@ -64,7 +66,7 @@ def traversals(files: Files, values: Values, out: Path) -> None:
 
     store = Store(files["store"].parent)
     model = model_of_run(files, store)
-    training = [scan.scan_id for scan in _scans_of(files, values, store, "train")]
+    training = [scan.scan_id for scan in scans_of(files, values, store, "train")]
     rows = traverse(model, posterior_means(model, store, training))
     notes = (
         f"Model {values['model']}, seed {values['seed']}.",
@@ -211,64 +213,24 @@ def interpolation(files: Files, values: Values, out: Path) -> None:
 
     store = Store(files["store"].parent)
     model = model_of_run(files, store)
-    ends = youngest_and_oldest(_scans_of(files, values, store, "test"))
+    ends = youngest_and_oldest(scans_of(files, values, store, "test"))
     means = posterior_means(model, store, [scan.scan_id for scan in ends])
     decoded = decode(model, way_between(*means))
-    names = ["scan\n" + describe(scan, diagnosis=False) for scan in ends]
-    end = "posterior\nmean"
-    between = [f"{step}/{INTERPOLATION_STEPS - 1}" for step in range(1, INTERPOLATION_STEPS - 1)]
-    volumes = [store.read(ends[0].scan_id), *decoded, store.read(ends[1].scan_id)]
-    titles = [names[0], end, *between, end, names[1]]
     notes = (
         f"Model {values['model']}, seed {values['seed']}.",
-        f"Grey from 0 to 1. {_ends_in_words(ends)} Between them, volumes decoded at equal steps "
+        f"Grey from 0 to 1. {ends_in_words(ends)} Between them, volumes decoded at equal steps "
         "from one posterior mean to the other.",
     )
     with style():
-        figure = slice_grid(
-            volumes,
-            titles,
+        figure = draw_interpolation(
+            ends,
+            [store.read(scan.scan_id) for scan in ends],
+            decoded,
+            end_title="posterior\nmean",
             voxel_mm=voxel_sizes(store.affine),
             footer=words_below(store, values, notes),
-            gaps_after=[0, len(volumes) - 2],
         )
     save_figure(figure, out.with_suffix(""))
-
-
-def youngest_and_oldest(scans: Sequence[Scan]) -> list[Scan]:
-    """The scans at the least and at the greatest age, of two people.
-
-    Where fewer than two people's ages are known, the first and the last person by scan id.
-
-    Raises
-    ------
-    GenmorphError
-        When the scans are of one person.
-    """
-    if len({scan.participant_id for scan in scans}) < 2:
-        raise GenmorphError(
-            "figure: an interpolation needs two test people whose scans could be preprocessed",
-            "give the test split more people (cohorts.NAME.splits), or the cohort more scans",
-        )
-    aged = [scan for scan in scans if scan.age_years is not None]
-    if len({scan.participant_id for scan in aged}) < 2:
-        ordered = sorted(scans, key=lambda scan: scan.scan_id)
-    else:
-        ordered = sorted(aged, key=lambda scan: (scan.age_years, scan.scan_id))
-    youngest = ordered[0]
-    others = [scan for scan in ordered if scan.participant_id != youngest.participant_id]
-    return [youngest, others[-1]]
-
-
-def _ends_in_words(ends: Sequence[Scan]) -> str:
-    if any(scan.age_years is None for scan in ends):
-        return "Ends: the first and the last test person; ages are not known."
-    return "Ends: the youngest and the oldest test person."
-
-
-def way_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Equally spaced points `[INTERPOLATION_STEPS, latent_size]` from one latent to another."""
-    return np.linspace(start, end, INTERPOLATION_STEPS)
 
 
 # -- the model -------------------------------------------------------------------------------------
@@ -292,16 +254,3 @@ def decode(model: Any, latents: np.ndarray) -> np.ndarray:
 
     with torch.inference_mode():
         return model.decode(torch.from_numpy(latents.astype(np.float32))).float().numpy()
-
-
-def _scans_of(files: Files, values: Values, store: Store, split: str) -> list[Scan]:
-    """Scans of a split that the store holds, in order of scan id."""
-    from genmorph.cohorts.manifest import read_manifest
-    from genmorph.cohorts.populations import select
-    from genmorph.files import read_tsv
-
-    people = read_tsv(files["participants"], ("participant_id", "split"))
-    scans = select(
-        read_manifest(files["manifest"]), people, split=split, population=values["population"]
-    )
-    return [scan for scan in scans if scan.scan_id in store]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from genmorph.studies.slice_vae.figures.atlas_scores import atlas_scores
 from genmorph.studies.slice_vae.figures.common import Files, Values
+from genmorph.studies.slice_vae.figures.latents import interpolation
 from genmorph.studies.slice_vae.figures.samples import samples
 from genmorph.studies.slice_vae.figures.segmentations import segmentations
 
@@ -19,4 +20,5 @@ FIGURES: dict[str, Callable[[Files, Values, Path], None]] = {
     "samples": samples,
     "segmentations": segmentations,
     "atlas_scores": atlas_scores,
+    "interpolation": interpolation,
 }

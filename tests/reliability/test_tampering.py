@@ -1,0 +1,73 @@
+"""The audit finds every single change in the chain of a table, and raises no false alarm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+
+import pytest
+
+from reliability.tampering import KINDS, count_tampered
+from support import SMOKE, run_genmorph, run_snakemake
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+
+CHANGES = int(os.environ.get("GENMORPH_TAMPERINGS", 2 * len(KINDS)))
+TABLE = "results/tables/m3ae_table1.csv"
+
+
+@pytest.fixture
+def copy(finished_study, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_study, folder, symlinks=True)
+    return folder
+
+
+def test_every_change_is_found_under_its_code_and_named_first(copy):
+    outcomes = count_tampered(copy, CHANGES, seed=0)
+    missed = [outcome for outcome in outcomes if not outcome.found]
+    assert missed == []
+    assert len(Counter(outcome.kind for outcome in outcomes)) == len(KINDS)
+    # each change was taken back: what is left is as trusted as before
+    assert run_genmorph("audit", TABLE, folder=copy).returncode == 0
+
+
+def test_no_alarm_on_a_clone_with_copied_results(finished_study, tmp_path):
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(finished_study), str(clone)], check=True)
+    shutil.rmtree(clone / "results")
+    shutil.copytree(finished_study / "results", clone / "results", copy_function=shutil.copyfile)
+    done = run_genmorph("audit", folder=clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_alarm_and_nothing_to_do_in_a_moved_folder(copy, tmp_path):
+    moved = tmp_path / "elsewhere" / "project"
+    moved.parent.mkdir()
+    shutil.move(copy, moved)
+    done = run_genmorph("audit", folder=moved)
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = run_snakemake(*SMOKE, "-n", "--", "all", folder=moved)
+    assert "Nothing to be done" in plan.text, plan.text[-2000:]
+
+
+def test_a_flipped_raw_byte_names_scan_shard_models_and_rows(copy):
+    scan = sorted((copy / "results/raw/simulated").glob("sub-*/anat/*_T1w.nii.gz"))[0]
+    content = bytearray(scan.read_bytes())
+    content[len(content) // 2] ^= 1
+    stat = scan.stat()
+    scan.write_bytes(content)
+    os.utime(scan, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    said = run_genmorph("audit", TABLE, folder=copy).stdout
+    (broken,) = [line for line in said.splitlines() if line.startswith("FAIL")]
+    assert broken.startswith("FAIL raw:") and scan.name in broken
+    resting = dict(
+        line.removeprefix("affected ").split(": ", 1)
+        for line in said.splitlines()
+        if line.startswith("affected ")
+    )
+    assert "shard-0000.tsv" in resting["preprocess"]
+    assert "runs/m3ae/m3ae/simulated-all/seed-0/checkpoint" in resting["train"]
+    assert "m3ae_table1.csv [M3AE]" in resting["table"]

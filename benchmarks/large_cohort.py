@@ -116,7 +116,7 @@ def make_cohort(folder: Path, scans: int) -> Path:
     overlay.write_text(
         f"results: {folder / 'results'}\nscale: paper\n"
         f"cohorts: {{ukb: {{layout: ukb, root: {raw}}}}}\n"
-        "studies: {m3ae: {cohort: ukb}, slice_vae: {cohort: ukb}}\n"
+        "studies: {m3ae: {cohort: ukb}, slice_vae: null}\n"
     )
     return overlay
 

@@ -14,9 +14,9 @@ Every group can be made from the Neuromorphometrics numbers too, four of them wi
 
 Numbers that name sulci or protocol marks, and stand for no structure, are not in the table.
 
-The labels of simulated heads (`simulated`) make four structures: cortex with the medial temporal
-gray matter, white matter, lateral ventricles, deep gray matter. Fluid around the brain is none:
-where it ends is where brain extraction cut. What a grouping calls its groups stands in its table.
+The labels of simulated heads (`simulated`) are fewer: the simulator's own structures. Fluid around
+the brain is none of them: where it ends is where brain extraction cut. What a grouping calls its
+groups stands in its table.
 """
 
 from __future__ import annotations

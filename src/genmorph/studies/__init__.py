@@ -51,13 +51,15 @@ class Study:
     recipe_of : dict
         `{run: recipe}` of models, variants and references: the store a run works on.
     variants : dict
-        The same for the models that tuning tries, the untouched one among them.
+        The same for the models that tuning tries, the untouched ones among them.
+    variant_of : dict
+        `{variant: model}`.
     populations : dict
         `{name: rule}` in full, as JSON values (`genmorph.cohorts.populations`).
     measures : dict
         `{name: options}` in full, as JSON values (`genmorph.metrics.options`).
-    segmenter : dict
-        Options of the network of the realistic atlas score, in full, as JSON values.
+    segmenters : dict
+        `{recipe: options}` of the networks of the realistic atlas score, in full, as JSON values.
     template_scan : str or None
     """
 
@@ -70,9 +72,10 @@ class Study:
     references: dict[str, str]
     recipe_of: dict[str, str]
     variants: dict[str, dict[str, Any]]
+    variant_of: dict[str, str]
     populations: dict[str, dict[str, Any]]
     measures: dict[str, dict[str, Any]]
-    segmenter: dict[str, Any]
+    segmenters: dict[str, dict[str, Any]]
     template_scan: str | None
 
     @property
@@ -188,11 +191,10 @@ def resolve_study(name: str, config: Config) -> Study:
         references={run: reference.kind for run, reference in spec.references.items()},
         recipe_of={run: recipe or spec.recipe_name for run, recipe in recipe_of.items()},
         variants={variant: parameters for variant, (_, parameters) in variants.items()},
+        variant_of={variant: model for variant, (model, _) in variants.items()},
         populations=_populations(spec, roles.populations, name),
         measures=_measures(spec, scale, name),
-        segmenter=validate(
-            SliceSegmenterOptions, merge(spec.segmenter, scale.segmenter), f"{name}.segmenter"
-        ).model_dump(mode="json", exclude={"n_labels"}),  # as many as the labels have
+        segmenters={recipe: _segmenter(spec, scale, recipe, name) for recipe in recipes},
         template_scan=roles.template_scan,
     )
 
@@ -222,6 +224,12 @@ def _measures(spec: Spec, scale: ScaleSpec, study: str) -> dict[str, dict[str, A
             mode="json"
         )
     return measures
+
+
+def _segmenter(spec: Spec, scale: ScaleSpec, recipe: str, study: str) -> dict[str, Any]:
+    values = merge(merge(spec.segmenter, scale.segmenter), scale.segmenters.get(recipe, {}))
+    options = validate(SliceSegmenterOptions, values, f"{study}.segmenter")
+    return options.model_dump(mode="json", exclude={"n_labels"})  # as many as the labels have
 
 
 def recipe_names(name: str) -> tuple[str, ...]:

@@ -31,6 +31,9 @@ class ScaleSpec(Options):
     models: dict[str, dict[str, Any]] = Field({}, description="{model: {key: value}}")
     measures: dict[str, dict[str, Any]] = Field({}, description="{measure: {option: value}}")
     segmenter: dict[str, Any] = Field({}, description="{option: value} of the slice segmenter")
+    segmenters: dict[str, dict[str, Any]] = Field(
+        {}, description="{recipe: {option: value}} over them"
+    )
 
 
 class ReferenceSpec(Options):
@@ -68,6 +71,9 @@ class TableSpec(Options):
     measures: tuple[str, ...]
     rows: Literal["study", "tuning"] = Field(
         "study", description="models and references, or the models that tuning tries"
+    )
+    models: tuple[str, ...] | None = Field(
+        None, description="models whose search it shows; null: all that are searched"
     )
     scales: tuple[Scale, ...] | None = Field(
         None, description="scales at which it is made unasked; null: all"
@@ -152,6 +158,8 @@ class Spec(Options):
             for kind in ("further_recipes", "coarser_recipes"):
                 for name in getattr(values, kind):
                     _expect(name, "recipe", getattr(self, kind), f"scales.{scale}.{kind}")
+            for name in values.segmenters:
+                _expect(name, "recipe", self.recipe_names, f"scales.{scale}.segmenters")
         return self
 
     @model_validator(mode="after")
@@ -176,6 +184,9 @@ class Spec(Options):
     def _tuned_options_exist(self) -> Spec:
         if self.tuning is None:
             return self
+        for name, table in self.tables.items():
+            for model in table.models or ():
+                _expect(model, "model", self.tuning.models, f"tables.{name}.models")
         for model in self.tuning.models:
             _expect(model, "model", self.models, "tuning.models")
             own = options_class(self.models[model]["architecture"]).model_fields

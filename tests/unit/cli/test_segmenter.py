@@ -8,14 +8,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from genmorph.cli.evaluate.common import command_of
 from genmorph.cli.segmenter import segmenter
-from genmorph.errors import GenmorphError, WeightsError
+from genmorph.errors import ConfigError, GenmorphError, WeightsError
+from genmorph.metrics.label_groups import structures_of
 from genmorph.metrics.measurement import person
 from genmorph.store import Description, Store, write_store
 from genmorph.training.segmenters import read_segmenters
 
 SHAPE = (16, 8, 16)
 IDS = [f"sub-{number}_ses-{session}" for number in range(4) for session in (1, 2)]
+SOURCE = {"cohort": "tiny", "layout": "bids", "simulated": False}
 OPTIONS = json.dumps({"channels": [4, 8], "epochs": 2, "numerical_threads": 1})
 
 
@@ -38,7 +41,7 @@ def tree(tmp_path):
         volumes,
         shape=SHAPE,
         dtype="float32",
-        description=Description(np.eye(4).tolist(), "volumes", "", {"cohort": "tiny"}),
+        description=Description(np.eye(4).tolist(), "volumes", "", SOURCE),
     )
     return tmp_path
 
@@ -107,3 +110,62 @@ def test_another_file_in_a_segmenters_place_is_refused(tree):
 def test_what_cannot_be_trained_is_named(tree, how, named):
     with pytest.raises(GenmorphError, match=named):
         train(tree, **how)
+
+
+# -- the score by their labels ---------------------------------------------------------------------
+
+
+def score(tree, segmenters, **how):
+    """The atlas score of a store of the same volumes without names; nothing need be registered."""
+    store = Store(tree / "store")
+    made = tree / "samples"
+    if not made.exists():
+        volumes = [(f"sample-{number}", store.read(IDS[number])) for number in range(2)]
+        described = Description(np.eye(4).tolist(), "samples", "", SOURCE)
+        write_store(made, volumes, shape=SHAPE, dtype="float32", description=described)
+    arguments = {
+        "generated": made / "index.tsv",
+        "reference": tree / "store" / "index.tsv",
+        "out": tree / "score.json",
+        "manifest": None,
+        "participants": None,
+        "parameters": json.dumps({"least_held_out_dice": 1.0} | how.pop("options", {})),
+        "segmenters": segmenters,
+        "labels": None,
+        "grouping": "freesurfer_aseg",
+        "space": "preprocessed",
+        "labels_file": "**/{scan_id}_dseg.nii.gz",
+        "labels_names": None,
+        "status": None,
+        "workers": 1,
+    }
+    command_of("atlas_score")(**(arguments | how))
+    return json.loads((tree / "score.json").read_text())
+
+
+def test_the_score_is_of_the_structures_that_the_segmenters_learnt(tree):
+    out = train(tree, fits=2)
+    registration = {"shrink_factors": [2], "smoothing_mm": [1.0]}
+    found = score(
+        tree,
+        out,
+        labels=tree / "labels",
+        options={"real_labels": "manual", "registration": registration},
+    )
+    assert found["settings"]["structures"] == list(structures_of("freesurfer_aseg").values())
+    assert found["settings"]["registration"]["shrink_factors"] == [2]
+    assert found["settings"]["real_labels"] == "manual"
+    assert "below 1" in found["notes"][0] and "mean" not in found["values"]
+    with pytest.raises(ConfigError, match="unknown key 'shrink'"):
+        score(tree, out, options={"registration": {"shrink": [2]}})
+
+
+def test_labels_of_other_groups_than_the_segmenters_are_refused(tree):
+    out = train(tree, fits=1)
+    manual = {"labels": tree / "labels", "options": {"real_labels": "manual"}}
+    with pytest.raises(ConfigError, match="in the groups of simulated, segmenters in those of"):
+        score(tree, out, grouping="simulated", **manual)
+    with pytest.raises(ConfigError, match="no table that knows the way"):
+        score(tree, out, space="scan", **manual)
+    with pytest.raises(ConfigError, match="real_labels network, and a folder"):
+        score(tree, out, labels=tree / "labels")

@@ -27,6 +27,7 @@ from genmorph.cohorts.simulate.scanner import Scanner
 from genmorph.cohorts.simulate.trees import TREES
 from genmorph.cohorts.simulate.trees.common import scan_time
 from genmorph.files import folder_hashes
+from genmorph.preprocessing.raw import RawFile, parse_scan, read_raw
 
 MM, SEED, N = 12.0, 4, 9
 LAYOUTS = sorted(TREES)
@@ -255,6 +256,24 @@ def test_the_layout_reads_back_every_scan_with_its_facts(cohorts, layout):
     assert len(reading.rows_without_scan) == (1 if layout == "ukb" else 0)
     left_out = [scan for scan in reading.scans if scan.exclude_reason]
     assert len(left_out) == LEFT_OUT[layout]
+
+
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) & set(READERS)))
+def test_structures_lie_on_the_scan_as_preprocessing_reads_it(tmp_path, layout):
+    """What the labels of a made cohort rest on: DICOM series, archives and Analyze pairs too."""
+    root = tmp_path / layout
+    simulate_cohort(root, layout=layout, n=5, seed=SEED, resolution_mm=8.0)
+    truth = truth_of(root).set_index("path", drop=False)
+    for scan in read_layout(layout, Source(root)).scans:
+        if scan.exclude_reason is not None:
+            continue
+        raw = parse_scan(read_raw(RawFile(root, scan.path, scan.format)).content, scan.path)
+        labels = mask_of(root, truth.loc[scan.path], "desc-structures_dseg")
+        labels = nib.as_closest_canonical(labels)
+        np.testing.assert_allclose(raw.affine, labels.affine, atol=1e-3)
+        structure = np.asarray(labels.dataobj)
+        cortex, white = (raw.data[structure == label].mean() for label in (1, 2))
+        assert white > 1.1 * cortex
 
 
 # -- who is scanned --------------------------------------------------------------------------------

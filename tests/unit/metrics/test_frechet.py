@@ -312,11 +312,11 @@ def test_equal_slices_are_looked_at_once():
     assert extractor.looked_at == (1 + 2) * 3 * 2
 
 
-def test_an_empty_slice_is_an_error_that_names_it():
-    made = volumes(3, 1, "sample-")
-    made[1][1][:, :, 3] = 0
-    with pytest.raises(MeasurementError, match=r"sample-1: axial slice at voxel 3 \(position 3"):
-        slice_frechet(made, volumes(2, 2, "sub-"), extractor=Moments(), **SETTING)
+def test_an_empty_slice_of_a_scan_is_an_error_that_names_it():
+    real = volumes(3, 1, "sub-")
+    real[1][1][:, :, 3] = 0
+    with pytest.raises(MeasurementError, match=r"sub-1: axial slice at voxel 3 \(position 3"):
+        slice_frechet(volumes(2, 2, "sample-"), real, extractor=Moments(), **SETTING)
 
 
 def test_what_cannot_be_measured_is_an_error():

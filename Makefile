@@ -1,5 +1,6 @@
 # make study: install and run the whole study on the simulated cohort.
 # make test:  install with the test tools and run the tests.
+# make test-slurm: the same for a cluster, on a Slurm of this machine (installs Debian's, as root).
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # cached by Snakemake and matplotlib; inside the checkout, so that nothing is written elsewhere
 export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 
-.PHONY: study test reliability validators lint install install-test clean
+.PHONY: study test test-slurm reliability validators lint install install-test clean
 
 study: install
 	@$(BIN)/snakemake --profile profiles/local all
@@ -28,6 +29,9 @@ $(VENV)-validators/.installed: envs/validators.txt
 	@test -x $(VENV)-validators/bin/python || $(PYTHON) -m venv $(VENV)-validators
 	@$(VENV)-validators/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
+
+test-slurm: install-test
+	@$(BIN)/python -m pytest tests/slurm -m slurm --durations=0 $(PYTEST)
 
 lint: install-test
 	@$(BIN)/ruff check .

@@ -38,7 +38,7 @@ from genmorph.paths import Paths
 
 PROJECT = Path(__file__).parents[1]
 FIRST_EID = 1_000_000
-STUDY = "m3ae"
+RECIPE = "m3ae"
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     paths = Paths(str(folder / "results"))
     snakemake = ["--profile", "profiles/local", "--configfile", str(overlay)]
     manifest = str(paths.fill("manifest", cohort="ukb"))
-    index = str(paths.fill("index", cohort="ukb", recipe=STUDY))
+    index = str(paths.fill("index", cohort="ukb", recipe=RECIPE))
 
     timed("fresh plan", [*snakemake, "-n", "--", "all"])
     timed("ingest", [*snakemake, "--", manifest])
@@ -116,7 +116,7 @@ def make_cohort(folder: Path, scans: int) -> Path:
     overlay.write_text(
         f"results: {folder / 'results'}\nscale: paper\n"
         f"cohorts: {{ukb: {{layout: ukb, root: {raw}}}}}\n"
-        f"studies: {{{STUDY}: {{cohort: ukb}}}}\n"
+        "studies: {m3ae: {cohort: ukb}, slice_vae: null}\n"
     )
     return overlay
 
@@ -139,7 +139,7 @@ def add_scans(raw: Path, first: int, count: int) -> None:
 def pretend_preprocessed(paths: Paths) -> None:
     """Empty files and folders where shards and the store would lie."""
     scans = read_manifest(paths.fill("manifest", cohort="ukb"))
-    where = {"cohort": "ukb", "recipe": STUDY}
+    where = {"cohort": "ukb", "recipe": RECIPE}
     for shard in shards(scans):
         for name in ("shard_array", "shard_mosaics"):
             paths.fill(name, shard=f"{shard:04d}", **where).mkdir(parents=True)

@@ -21,7 +21,8 @@ rule train_model:
     resources:
         **plan.gpu_resources,
         mem_mb=lambda w, attempt: 8000 * attempt,
-        runtime=lambda w, attempt: 1440 * attempt,
+        # every attempt goes on from the last checkpoint: none needs longer than the first
+        runtime=1440,
     params:
         state=paths.state,
         parameters=lambda w: plan.json("train", w.study, w.model),

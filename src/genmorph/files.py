@@ -156,6 +156,20 @@ def read_json(path: Path | str) -> Any:
         raise GenmorphError(f"{path}: not a JSON file ({error})") from None
 
 
+def read_json_object(path: Path | str) -> dict[str, Any]:
+    """Read a JSON file that holds keys and values.
+
+    Raises
+    ------
+    GenmorphError
+        As `read_json`, and when it holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise GenmorphError(f"{path}: keys and values are expected at the top")
+    return content
+
+
 def write_tsv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a tab-separated table atomically; None becomes `n/a` as BIDS has it."""
     with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:

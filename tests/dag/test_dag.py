@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support import PROJECT, copy_project
 from support import run_snakemake as snakemake
@@ -21,6 +22,19 @@ def project(tmp_path):
 def test_slurm_is_a_link_to_its_profile():
     assert (PROJECT / "slurm").is_symlink()
     assert (PROJECT / "slurm").readlink() == Path("profiles/slurm")
+
+
+def test_each_profile_says_only_what_it_is_for():
+    def profile(name):
+        return yaml.safe_load((PROJECT / "profiles" / name / "profile.yaml").read_text())
+
+    # a resource without a limit is unlimited: two trainings would share the one GPU
+    assert profile("local")["resources"] == {"gpu": 1}
+    assert all("seconds" in key or key == "latency-wait" for key in profile("test"))
+    slurm = profile("slurm")
+    assert (slurm["executor"], slurm["slurm-status-command"]) == ("slurm", "squeue")
+    # both wait for ever in the executor's present version
+    assert not [key for key in slurm if "array" in key or "group" in key]
 
 
 @pytest.mark.parametrize("profile", ["profiles/local", "slurm"])

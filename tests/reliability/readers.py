@@ -363,8 +363,8 @@ def read_lying_checkpoint(folder: Path) -> Any:
     try:
         said = json.loads((folder / "said.json").read_text())
         header = canonical_json({**said, "sha256": digest(said)})
-    except (ValueError, TypeError):
-        return None
+    except (ValueError, TypeError, RecursionError):
+        return None  # it could not be written as a header
     tensors: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
     save_file(tensors, folder / "lying.safetensors", metadata={HEADER: header})
     return load_model(folder / "lying.safetensors")

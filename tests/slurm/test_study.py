@@ -85,13 +85,13 @@ def test_training_asks_for_a_gpu_where_the_device_is_cuda(slurm, project, tmp_pa
     programs.mkdir()
     (programs / "genmorph").write_text(STAND_IN.format(seen=seen))
     (programs / "genmorph").chmod(0o755)
-    wanted = f"compute={{device: cuda, gpu_model: {model or 'null'}}}"
+    wanted = "compute={device: cuda" + (f", gpu_model: {model}}}" if model else "}")
     target = f"{HERE}/{RUN}/checkpoint/model.safetensors"
     kept = (project / target).read_bytes()
     try:
         done = run_snakemake(
             *SLURM, "--slurm-partition-config", "partitions.yaml", *config(HERE, wanted),
-            "--", target,
+            "--forcerun", "train_model", "--", target,
             folder=project, PATH=f"{programs}:{os.environ['PATH']}",
         )  # fmt: skip
         assert done.returncode == 0, done.text[-3000:]

@@ -18,7 +18,7 @@ from genmorph.cohorts.manifest import Scan
 from genmorph.cohorts.reading import Reading, Source, leave_out, nothing_found, require_folder
 from genmorph.cohorts.tables import leave_out_withdrawn
 from genmorph.errors import CohortError
-from genmorph.files import read_json, read_tsv
+from genmorph.files import read_json_object, read_tsv
 from genmorph.validation import Options
 
 PATTERNS = ("sub-*/anat/*_T1w.nii[.gz]", "sub-*/ses-*/anat/*_T1w.nii[.gz]")
@@ -106,7 +106,7 @@ def _notes(scans: list[Scan]) -> tuple[str, ...]:
 
 def _name(root: Path) -> str:
     path = root / "dataset_description.json"
-    return read_json(path).get("Name", root.name) if path.is_file() else root.name
+    return read_json_object(path).get("Name", root.name) if path.is_file() else root.name
 
 
 def _metadata_files(root: Path, images: Path) -> tuple[Path, ...]:
@@ -164,7 +164,7 @@ def _sidecar(root: Path, path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for file in (root / "T1w.json", own):
         if file.is_file():
-            values |= read_json(file)
+            values |= read_json_object(file)
     return values
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from genmorph.cohorts.manifest import Scan
 from genmorph.errors import CohortError
-from genmorph.files import read_json
+from genmorph.files import read_json_object
 
 # where a simulated tree keeps what no source would have: its truth, and the word that it is made
 TRUTH = Path("derivatives/truth")
@@ -115,7 +115,8 @@ def _first_files(root: Path, most: int) -> list[Path]:
 def describe_simulation(root: Path) -> dict[str, Any]:
     """Whether a tree was made by `genmorph simulate`, and what must be said of its tables."""
     path = root / TRUTH / "dataset_description.json"
-    made = read_json(path).get("GenMorph", {}) if path.is_file() else {}
+    made = read_json_object(path).get("GenMorph") if path.is_file() else None
+    made = made if isinstance(made, dict) else {}
     return {
         "simulated": bool(made.get("Simulated", False)),
         "data_label": made.get("DataLabel", ""),

@@ -69,6 +69,8 @@ class Measurement:
         MeasurementError
             When it is not a measurement.
         """
+        if not isinstance(content, Mapping):
+            raise MeasurementError("not a measurement: keys and values are expected at the top")
         known = {entry.name for entry in fields(cls)}
         unknown = set(content) - known
         missing = {"measure", "values", "n", "settings"} - set(content)
@@ -76,7 +78,13 @@ class Measurement:
             raise MeasurementError(
                 f"not a measurement: unknown {sorted(unknown)}, missing {sorted(missing)}"
             )
-        return cls(**{**content, "notes": tuple(content.get("notes", ()))})
+        for key in ("values", "n", "settings"):
+            if not isinstance(content[key], Mapping):
+                raise MeasurementError(f"not a measurement: {key} holds no keys and values")
+        notes = content.get("notes", ())
+        if not isinstance(notes, list | tuple):
+            raise MeasurementError("not a measurement: its notes are no list")
+        return cls(**{**content, "notes": tuple(notes)})
 
 
 def person(scan_id: str) -> str | None:

@@ -205,7 +205,10 @@ class Parameters(Settled):
     def _segmenter(self, cohort: str, recipe: str) -> dict[str, Any]:
         self.labels(cohort)
         room = next(room for room in self.studies.values() if recipe in room.recipes)
-        return {"numerical_threads": self.config.compute.training_threads, **room.segmenter}
+        return {
+            "numerical_threads": self.config.compute.training_threads,
+            **room.segmenters[recipe],
+        }
 
     def _table(self, study: str, table: str) -> dict[str, Any]:
         spec = self.study(study).spec.tables[table]

@@ -58,8 +58,8 @@ class Study:
         `{name: rule}` in full, as JSON values (`genmorph.cohorts.populations`).
     measures : dict
         `{name: options}` in full, as JSON values (`genmorph.metrics.options`).
-    segmenter : dict
-        Options of the network of the realistic atlas score, in full, as JSON values.
+    segmenters : dict
+        `{recipe: options}` of the networks of the realistic atlas score, in full, as JSON values.
     template_scan : str or None
     """
 
@@ -75,7 +75,7 @@ class Study:
     variant_of: dict[str, str]
     populations: dict[str, dict[str, Any]]
     measures: dict[str, dict[str, Any]]
-    segmenter: dict[str, Any]
+    segmenters: dict[str, dict[str, Any]]
     template_scan: str | None
 
     @property
@@ -194,9 +194,7 @@ def resolve_study(name: str, config: Config) -> Study:
         variant_of={variant: model for variant, (model, _) in variants.items()},
         populations=_populations(spec, roles.populations, name),
         measures=_measures(spec, scale, name),
-        segmenter=validate(
-            SliceSegmenterOptions, merge(spec.segmenter, scale.segmenter), f"{name}.segmenter"
-        ).model_dump(mode="json", exclude={"n_labels"}),  # as many as the labels have
+        segmenters={recipe: _segmenter(spec, scale, recipe, name) for recipe in recipes},
         template_scan=roles.template_scan,
     )
 
@@ -226,6 +224,12 @@ def _measures(spec: Spec, scale: ScaleSpec, study: str) -> dict[str, dict[str, A
             mode="json"
         )
     return measures
+
+
+def _segmenter(spec: Spec, scale: ScaleSpec, recipe: str, study: str) -> dict[str, Any]:
+    values = merge(merge(spec.segmenter, scale.segmenter), scale.segmenters.get(recipe, {}))
+    options = validate(SliceSegmenterOptions, values, f"{study}.segmenter")
+    return options.model_dump(mode="json", exclude={"n_labels"})  # as many as the labels have
 
 
 def recipe_names(name: str) -> tuple[str, ...]:

@@ -31,6 +31,9 @@ class ScaleSpec(Options):
     models: dict[str, dict[str, Any]] = Field({}, description="{model: {key: value}}")
     measures: dict[str, dict[str, Any]] = Field({}, description="{measure: {option: value}}")
     segmenter: dict[str, Any] = Field({}, description="{option: value} of the slice segmenter")
+    segmenters: dict[str, dict[str, Any]] = Field(
+        {}, description="{recipe: {option: value}} over them"
+    )
 
 
 class ReferenceSpec(Options):
@@ -155,6 +158,8 @@ class Spec(Options):
             for kind in ("further_recipes", "coarser_recipes"):
                 for name in getattr(values, kind):
                     _expect(name, "recipe", getattr(self, kind), f"scales.{scale}.{kind}")
+            for name in values.segmenters:
+                _expect(name, "recipe", self.recipe_names, f"scales.{scale}.segmenters")
         return self
 
     @model_validator(mode="after")

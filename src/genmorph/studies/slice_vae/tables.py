@@ -148,8 +148,8 @@ TABLES = {
             paper={},
             best=(("l2", "least L2"),),
             notes=(
-                "Reconstructions of the validation scans; x0.1 is a tenth of the learning rate of the "
-                "model beside it. The paper does not state its criterion.",
+                "Reconstructions of the validation scans; x0.1 is a tenth of the learning rate of "
+                "the model beside it. The paper does not state its criterion.",
             ),
         )
         for size in SIZES

@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # cached by Snakemake and matplotlib; inside the checkout, so that nothing is written elsewhere
 export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 
-.PHONY: study test test-slurm lint install install-test clean
+.PHONY: study test test-slurm reliability validators lint install install-test clean
 
 study: install
 	@$(BIN)/snakemake --profile profiles/local all
@@ -21,6 +21,17 @@ test: install-test
 
 test-slurm: install-test
 	@$(BIN)/python -m pytest tests/slurm -m slurm --durations=0 $(PYTEST)
+
+# kills survived, tamperings found, false alarms, fuzz crashes: docs/reliability.md (QUICK=1: few)
+reliability: install-test
+	@$(BIN)/python tests/reliability/run.py $(if $(QUICK),--quick)
+
+# the validators of RO-Crates that tests of `genmorph crate` use, apart: their pins are others
+validators: $(VENV)-validators/.installed
+$(VENV)-validators/.installed: envs/validators.txt
+	@test -x $(VENV)-validators/bin/python || $(PYTHON) -m venv $(VENV)-validators
+	@$(VENV)-validators/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
 
 lint: install-test
 	@$(BIN)/ruff check .

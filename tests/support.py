@@ -60,13 +60,15 @@ def run_genmorph(*words: str, folder: Path = PROJECT):
 
 
 def without_seconds(path: Path) -> list[list[str]]:
-    """The cells of a table's file, less the wall time, which a repeated training does not share."""
+    """Cells of a table's file, less the wall time, which a repeated training does not share."""
     with path.open(newline="") as stream:
-        split = (
-            csv.reader(stream) if path.suffix == ".csv" else (line.split("|") for line in stream)
-        )
-        lines = [list(line) for line in split]
+        if path.suffix == ".csv":
+            lines = [list(line) for line in csv.reader(stream)]
+        else:
+            separator = "|" if path.suffix == ".md" else "&"
+            lines = [line.split(separator) for line in stream]
     if path.stem.endswith("_cells"):
         return [line for line in lines if "seconds" not in line]
-    clock = [word.strip() for word in lines[0]].index("seconds")
+    header = next(line for line in lines if "seconds" in [word.strip() for word in line])
+    clock = [word.strip() for word in header].index("seconds")
     return [line[:clock] + line[clock + 1 :] if len(line) > clock else line for line in lines]

@@ -259,7 +259,9 @@ class Config(Options):
     def _without_those_left_out(cls, studies: Any) -> Any:
         if not isinstance(studies, dict):
             return studies
-        return {name: roles for name, roles in studies.items() if roles is not None}
+        # Snakemake gives the values of --config as text
+        left_out = (None, "null")
+        return {name: roles for name, roles in studies.items() if roles not in left_out}
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that `genmorph --help` answ
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -44,6 +45,11 @@ GROUPS = (
 )
 
 
+# errors that are no fault of the program
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_CURE = "make room or get leave to write there, then run the same line again"
+
+
 def build() -> typer.Typer:
     """The application with every command."""
     app = typer.Typer(
@@ -80,3 +86,9 @@ def main() -> None:
     except GenmorphError as error:
         print(f"genmorph: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"genmorph: {where}{error.strerror}\n  cure: {DISK_CURE}", file=sys.stderr)
+        sys.exit(2)

@@ -14,8 +14,9 @@ Every group can be made from the Neuromorphometrics numbers too, four of them wi
 
 Numbers that name sulci or protocol marks, and stand for no structure, are not in the table.
 
-The labels of simulated heads (`simulated`) are fewer: the simulator's own six structures. What a
-grouping calls its groups stands in its table.
+The labels of simulated heads (`simulated`) make four structures: cortex with the medial temporal
+gray matter, white matter, lateral ventricles, deep gray matter. Fluid around the brain is none:
+where it ends is where brain extraction cut. What a grouping calls its groups stands in its table.
 """
 
 from __future__ import annotations
@@ -143,6 +144,16 @@ def missing_groups(grouping: str) -> list[str]:
     return [name for name in STRUCTURES.values() if name not in made]
 
 
+@functools.cache
+def _lookup(grouping: str) -> np.ndarray:
+    """Group of each number of a source, `UNKNOWN` between them and after the last."""
+    ranges = read_grouping(grouping)
+    table = np.full(max(entry.last for entry in ranges) + 2, UNKNOWN, np.uint8)
+    for entry in ranges:
+        table[entry.first : entry.last + 1] = entry.group
+    return table
+
+
 def group_labels(label_map: np.ndarray, grouping: str) -> np.ndarray:
     """Labels of a source as those of P2.
 
@@ -168,17 +179,16 @@ def group_labels(label_map: np.ndarray, grouping: str) -> np.ndarray:
     >>> group_labels(np.array([0, 17, 53, 1035]), "freesurfer_aseg").tolist()
     [0, 6, 6, 3]
     """
-    ranges = read_grouping(grouping)
-    numbers, where = np.unique(label_map, return_inverse=True)
+    table = _lookup(grouping)
+    numbers = np.asarray(label_map)
     if not (np.isfinite(numbers).all() and np.array_equal(numbers, np.rint(numbers))):
         raise MeasurementError(
             "labels: a value is no whole number",
             "resample label maps with nearest neighbours",
         )
-    groups = np.full(len(numbers), UNKNOWN, np.uint8)
-    for entry in ranges:
-        groups[(numbers >= entry.first) & (numbers <= entry.last)] = entry.group
-    unknown = [int(number) for number in numbers[groups == UNKNOWN]]
+    last = len(table) - 1  # stands for what is beyond the table
+    grouped = table[np.where((numbers < 0) | (numbers > last), last, numbers).astype(np.intp)]
+    unknown = [int(number) for number in np.unique(numbers[grouped == UNKNOWN])]
     if unknown:
         shown = ", ".join(map(str, unknown[:MOST_SHOWN]))
         more = f" and {len(unknown) - MOST_SHOWN} more" if len(unknown) > MOST_SHOWN else ""
@@ -186,4 +196,4 @@ def group_labels(label_map: np.ndarray, grouping: str) -> np.ndarray:
             f"labels: {shown}{more} are no numbers of {grouping}",
             f"name the grouping the labels were made with: {', '.join(GROUPINGS)}",
         )
-    return groups[where].reshape(label_map.shape)
+    return grouped

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from genmorph.errors import MeasurementError
+from genmorph.metrics.latent_densities import DiagonalGaussian, LatentDensity, NoisyGaussian
 from genmorph.metrics.measurement import Measurement, counts
 from genmorph.metrics.volumes import checked_volume
 from genmorph.seeds import derive_seed
@@ -28,25 +29,17 @@ if TYPE_CHECKING:
     import torch
 
 GAUSSIAN, INDEPENDENT, STANDARD = "gaussian_over_slices", "independent_slices", "standard_normal"
+WITH_NOISE = "_with_noise"  # of a density: the posterior's own variance is added to it
 # of the codes' RMS distance from their mean: how far the mean may be from that of the fit
 SAME_MEAN = 0.02
-
-
-class LatentDensity(Protocol):
-    """A density p(y) of latent stacks `[n, L, T]`."""
-
-    def log_density(self, codes: torch.Tensor) -> torch.Tensor:
-        """log p(y), `[n]`."""
-
-    def expected_log_density(self, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-        """E[log p(y)] of independent normal numbers with this mean and SD, `[n]`."""
 
 
 class SliceModel(Protocol):
     """What is asked of a model that encodes volumes slice by slice.
 
-    `gaussian` is a `LatentDensity` with the mean of the training codes `mean` `[L, T]`, the number
-    of `volumes` it was fitted on, and its `covariance_kind`.
+    `gaussian` is a `LatentDensity` with the mean of the training codes `mean` `[L, T]`, the factor
+    `matrix()` of their covariances, the number of `volumes` it was fitted on, and its
+    `covariance_kind`.
     """
 
     gaussian: Any
@@ -56,41 +49,6 @@ class SliceModel(Protocol):
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Volumes `[n, x, y, z]` of codes `[n, L, T]`."""
-
-
-class DiagonalGaussian:
-    """Independent normal numbers: the density that knows nothing of neighbouring slices.
-
-    Parameters
-    ----------
-    mean, variance : Tensor
-        `[L, T]`.
-    """
-
-    def __init__(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
-        self.mean, self.variance = mean.double(), variance.double()
-
-    def log_density(self, codes: torch.Tensor) -> torch.Tensor:
-        """log p(y) of codes `[n, L, T]`: `[n]`, float64.
-
-        Raises
-        ------
-        MeasurementError
-            When a number of the codes never varies.
-        """
-        if not (self.variance > 0).all():
-            raise MeasurementError(
-                f"{int((self.variance <= 0).sum())} numbers of the codes are the same in all "
-                "volumes"
-            )
-        distance = (codes.double() - self.mean).square() / self.variance
-        logarithms = self.variance.log() + math.log(2 * math.pi)
-        return -0.5 * (distance + logarithms).sum((1, 2))
-
-    def expected_log_density(self, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-        """E[log p(y)] of independent normal numbers, `[n]`, float64; errors as `log_density`."""
-        at_mean = self.log_density(mean)
-        return at_mean - 0.5 * (deviation.double().square() / self.variance).sum((1, 2))
 
 
 def measure_latent_likelihood(
@@ -128,8 +86,9 @@ def measure_latent_likelihood(
     -------
     Measurement
         For each density p(y) (`gaussian_over_slices`; `independent_slices`: variances of the same
-        training codes, no covariance; `standard_normal`) `log_density_*` at the posterior mean and
-        the bound `elbo_*`, in nats; `*_bits` are code lengths (-log2, fewer is better) for each
+        training codes, no covariance; both also `_with_noise`, the posterior's mean variance added
+        to each number's; `standard_normal`) `log_density_*` at the posterior mean and the bound
+        `elbo_*`, in nats; `*_bits` are code lengths (-log2, fewer is better) for each
         number of the stack and for each voxel. `reconstruction_term` and `entropy` are the bound's
         first and last term, `sum_of_squares` is E_q |V - decoded|², from which the bound at any
         other variance follows. All also with `_training`. The spread is the SD over scans. A
@@ -157,15 +116,18 @@ def measure_latent_likelihood(
         return seen, *model.posterior(seen)
 
     with torch.inference_mode():
-        fitted = (posterior(*scan)[1][0] for scan in training.items())
-        variance = _variance_about_mean(model, fitted)
+        variance, noise = _spread_of_fit(model, (posterior(*scan) for scan in training.items()))
         mean = model.gaussian.mean
-        densities: dict[str, LatentDensity] = {
-            GAUSSIAN: model.gaussian,
-            INDEPENDENT: DiagonalGaussian(mean, variance),
-            STANDARD: DiagonalGaussian(torch.zeros_like(mean), torch.ones_like(mean)),
-        }
-        notes = _without_undefined(densities, mean[None])
+        densities, notes = _defined(
+            {
+                GAUSSIAN: lambda: model.gaussian,
+                GAUSSIAN + WITH_NOISE: lambda: NoisyGaussian(mean, model.gaussian.matrix(), noise),
+                INDEPENDENT: lambda: DiagonalGaussian(mean, variance),
+                INDEPENDENT + WITH_NOISE: lambda: DiagonalGaussian(mean, variance + noise),
+                STANDARD: lambda: DiagonalGaussian(torch.zeros_like(mean), torch.ones_like(mean)),
+            },
+            mean[None],
+        )
         per_scan: dict[str, dict[str, float]] = {}
         for suffix, volumes in (("", held_out), ("_training", training)):
             for scan_id, volume in volumes.items():
@@ -210,8 +172,10 @@ def measure_latent_likelihood(
     )
 
 
-def _variance_about_mean(model: SliceModel, codes: Any) -> torch.Tensor:
-    """Variance (of n) of the training codes `[L, T]`, one stack after the other.
+def _spread_of_fit(
+    model: SliceModel, encoded: Iterable[tuple[torch.Tensor, ...]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variance (of n) of the training codes and mean variance of their posteriors, `[L, T]`.
 
     Raises
     ------
@@ -221,11 +185,13 @@ def _variance_about_mean(model: SliceModel, codes: Any) -> torch.Tensor:
     import torch
 
     fitted = model.gaussian.mean.double()
-    sums, squares, number = torch.zeros_like(fitted), torch.zeros_like(fitted), 0
-    for stack in codes:
-        difference = stack.double() - fitted
+    sums, squares, noise = (torch.zeros_like(fitted) for _ in range(3))
+    number = 0
+    for _, mean, log_deviation in encoded:
+        difference = mean[0].double() - fitted
         sums += difference
         squares += difference.square()
+        noise += (2 * log_deviation[0].double()).exp()
         number += 1
     wanted = int(model.gaussian.volumes)
     shift = sums / number
@@ -236,19 +202,23 @@ def _variance_about_mean(model: SliceModel, codes: Any) -> torch.Tensor:
             "Gaussian over slices was fitted on",
             "give the store, the manifest and the participants that the model was trained with",
         )
-    return squares / number - shift.square()
+    return squares / number - shift.square(), noise / number
 
 
-def _without_undefined(densities: dict[str, LatentDensity], codes: torch.Tensor) -> list[str]:
-    """Take out the densities that are not defined, with a note on each."""
-    notes = []
-    for name, density in list(densities.items()):
+def _defined(
+    densities: Mapping[str, Callable[[], LatentDensity]], codes: torch.Tensor
+) -> tuple[dict[str, LatentDensity], list[str]]:
+    """The densities that can be made and have a value, and a note on each of the others."""
+    found, notes = {}, []
+    for name, make in densities.items():
         try:
+            density = make()
             density.log_density(codes)
         except MeasurementError as error:
             notes.append(f"Latent likelihood: n/a for {name}: {error.message}.")
-            del densities[name]
-    return notes
+        else:
+            found[name] = density
+    return found, notes
 
 
 def _expected_squares(

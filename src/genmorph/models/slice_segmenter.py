@@ -100,7 +100,27 @@ def soft_dice(shared: Tensor, total: Tensor, smoothing: float) -> Tensor:
     return (2 * shared + smoothing) / (total + smoothing)
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, options: SliceSegmenterOptions) -> Tensor:
+def label_weights(voxels: np.ndarray, balance: float) -> Tensor:
+    """Weight of each label in cross entropy, a voxel's being 1 in the mean.
+
+    Parameters
+    ----------
+    voxels : ndarray
+        Number of voxels of each label in the training volumes.
+    balance : float
+        0: all voxels alike; 1: all labels alike.
+    """
+    share = np.maximum(voxels, 1) / np.maximum(voxels, 1).sum()
+    weights = share**-balance
+    return torch.from_numpy(weights / (share * weights).sum()).float()
+
+
+def segmentation_loss(
+    logits: Tensor,
+    labels: Tensor,
+    options: SliceSegmenterOptions,
+    weights: Tensor | None = None,
+) -> Tensor:
     """1 - mean Dice over the labels of a batch, plus the weighted cross entropy.
 
     Parameters
@@ -110,11 +130,13 @@ def segmentation_loss(logits: Tensor, labels: Tensor, options: SliceSegmenterOpt
     labels : Tensor
         Whole numbers `[n, x, z]`.
     options : SliceSegmenterOptions
+    weights : Tensor, optional
+        Of each label in cross entropy (`label_weights`).
     """
     dice = soft_dice(*overlap(logits.softmax(1), labels), options.dice_smoothing)
     loss = 1 - dice.mean()
     if options.cross_entropy_weight > 0:
-        cross_entropy = functional.cross_entropy(logits, labels.long())
+        cross_entropy = functional.cross_entropy(logits, labels.long(), weights)
         loss = loss + options.cross_entropy_weight * cross_entropy
     return loss
 

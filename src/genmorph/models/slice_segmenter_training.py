@@ -13,10 +13,12 @@ from torch.nn import functional
 from genmorph.errors import TrainingError
 from genmorph.models.options.slice_segmenter import SliceSegmenterOptions
 from genmorph.models.slice_segmenter import (
+    CORONAL,
     SliceSegmenter,
     SliceUNet,
     as_slices,
     forward_slices,
+    label_weights,
     overlap,
     percentiles,
     segmentation_loss,
@@ -66,7 +68,10 @@ def train_segmenter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "segmenter", "weights"))
         network = SliceUNet(options).to(device)
+    weights = _weights(labels, training_ids, options).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+    steps = options.epochs * _steps_of_epoch(len(training_ids), shape[CORONAL], options)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     order = np.random.default_rng(derive_seed(seed, "segmenter", "order"))
     history: list[dict[str, float]] = []
     best: dict[str, Tensor] = {}
@@ -74,10 +79,13 @@ def train_segmenter(
         network.train()
         losses = []
         for slices, truth in _batches(volumes, labels, training_ids, options, order):
-            loss = segmentation_loss(network(slices.to(device)), truth.to(device), options)
+            logits = network(slices.to(device))
+            loss = segmentation_loss(logits, truth.to(device), options, weights)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if options.learning_rate_falls:
+                falling.step()
             losses.append(loss.item())
         if not np.isfinite(losses).all():
             raise TrainingError(
@@ -101,6 +109,15 @@ def train_segmenter(
         "history": history,
     }
     return SliceSegmenter(network.eval(), options, shape, intensities, facts)
+
+
+def _weights(
+    labels: Mapping[str, np.ndarray], training_ids: Sequence[str], options: SliceSegmenterOptions
+) -> Tensor:
+    voxels = np.zeros(options.n_labels, np.int64)
+    for scan_id in training_ids:
+        voxels += np.bincount(labels[scan_id].ravel(), minlength=options.n_labels)
+    return label_weights(voxels, options.cross_entropy_balance)
 
 
 def _two_sides(
@@ -171,6 +188,13 @@ def _batches(
                 torch.from_numpy(slices[rows].astype(np.float32))[:, None],
                 torch.from_numpy(truth[rows].astype(np.uint8)),
             )
+
+
+def _steps_of_epoch(n_volumes: int, n_slices: int, options: SliceSegmenterOptions) -> int:
+    """Batches of an epoch; those of volumes that are not in memory together are not mixed."""
+    together = range(0, n_volumes, options.volumes_at_once)
+    held = [min(options.volumes_at_once, n_volumes - start) for start in together]
+    return sum(-(-volumes * n_slices // options.batch_size) for volumes in held)
 
 
 def _split(rows: np.ndarray, size: int) -> list[np.ndarray]:

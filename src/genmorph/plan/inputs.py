@@ -212,7 +212,7 @@ class Inputs(Parameters):
         """Measurement files of a table's cells: each model and reference, each seed."""
         room, files = self.study(study), []
         tuning = room.spec.tables[table].rows == "tuning"
-        rows = room.variants if tuning else {**room.models, **room.references}
+        rows = self._tried(study, table) if tuning else {**room.models, **room.references}
         for measure in room.spec.tables[table].measures:
             for run in room.measured_runs(measure):
                 for seed in self.seeds if run in rows else ():
@@ -226,7 +226,7 @@ class Inputs(Parameters):
         tuning = room.spec.tables[table].rows == "tuning"
         return sorted(
             str(self.paths.fill("training_summary", **self.run_words(study, model, seed)))
-            for model in (room.variants if tuning else room.models)
+            for model in (self._tried(study, table) if tuning else room.models)
             for seed in self.seeds
         )
 

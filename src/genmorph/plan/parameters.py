@@ -215,13 +215,25 @@ class Parameters(Settled):
             "scale": self.config.scale,
             "caption": spec.caption,
             # a paper's table has rows of its own
-            "rows": None if spec.rows == "study" else list(self.study(study).variants),
-            "grids": self._grids(study),
+            "rows": None if spec.rows == "study" else self._tried(study, table),
+            "grids": {run: how["grid"] for run, how in self._runs(study).items()},
         }
 
-    def _grids(self, study: str) -> dict[str, list[int]]:
+    def _tried(self, study: str, table: str) -> list[str]:
+        """Runs of the search that a table shows."""
         room = self.study(study)
-        return {run: list(room.grid_of(run)) for run in room.runs}
+        models = room.spec.tables[table].models
+        return [
+            name for name, model in room.variant_of.items() if models is None or model in models
+        ]
+
+    def _runs(self, study: str) -> dict[str, dict[str, Any]]:
+        """Recipe and grid of each run."""
+        room = self.study(study)
+        return {
+            run: {"recipe": room.recipe_of[run], "grid": list(room.grid_of(run))}
+            for run in room.runs
+        }
 
     def _figure(self, study: str, figure: str) -> dict[str, Any]:
         return {
@@ -233,7 +245,8 @@ class Parameters(Settled):
             "population": self.study(study).populations[POPULATION],
             **self.figure(study, figure).model_dump(mode="json", exclude={"models"}),
             "needs": self._figure_needs(study, figure),
-            "recipes": self.study(study).recipe_of,
+            "models": list(self.figure(study, figure).models or self.study(study).models),
+            "runs": self._runs(study),
         }
 
     def _checks(self) -> dict[str, Any]:

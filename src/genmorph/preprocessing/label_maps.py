@@ -268,7 +268,9 @@ def _words(source: LabelSource, store: Store) -> dict[str, dict[str, str | None]
                 "give --manifest too",
             )
         return {scan_id: {"scan_id": scan_id} for scan_id in store.ids}
-    rows = read_tsv(source.manifest, ("scan_id", "path"))
+    listed = read_tsv(source.manifest, ("scan_id", "path", "exclude_reason"))
+    # a second scan of a session that was left out has the id of the one that is used
+    rows = [row for row in listed if row["exclude_reason"] is None]
     if source.names is None:
         return {str(row["scan_id"]): row for row in rows}
     named = {row["path"]: row for row in read_tsv(source.names, ("path",))}

@@ -24,6 +24,7 @@ from genmorph.preprocessing.containers import (
 
 MOST_VOXELS = 1024**3
 MOST_BYTES = 8 * MOST_VOXELS
+MOST_TRAILING_BYTES = 1 << 20  # after the voxels: some programs pad files
 LEAST_VOXELS = 16  # along an axis; a localiser of a few slices is no T1 scan
 VOXEL_RANGE_MM = (0.1, 10.0)
 MOST_SLICE_MM = 4.0  # thicker slices than this are a 2D acquisition, unless all edges are alike
@@ -160,14 +161,16 @@ def _unzip(content: bytes) -> bytes:
         raise ScanError("the file is empty")
     if content[:2] != b"\x1f\x8b":
         return content
-    pieces, size = [], 0
+    pieces = []
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            pieces.append(stream.read(NIFTI2_HEADER_BYTES))
+            left = _promised_bytes(pieces[0]) - len(pieces[0]) + MOST_TRAILING_BYTES
             while piece := stream.read(1 << 24):
                 pieces.append(piece)
-                size += len(piece)
-                if size > MOST_BYTES:
-                    raise ScanError("unpacks to more bytes than a scan can have")
+                left -= len(piece)
+                if left < 0:
+                    raise ScanError("unpacks to more bytes than its header promises")
     except EOFError:
         raise ScanError("truncated: the compressed file ends too early") from None
     except (OSError, zlib.error) as error:
@@ -175,13 +178,32 @@ def _unzip(content: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _open(content: bytes) -> Any:
-    """The NIfTI image, its voxels not yet read."""
+def _promised_bytes(head: bytes) -> int:
+    """Size of the file that a header is of, so that an archive unpacks to no more than a scan."""
+    kind = _kind(head).header_class
+    try:
+        header = kind(head[: kind.template_dtype.itemsize], check=False)
+        voxels = int(np.prod(header.get_data_shape(), dtype=object))
+        size = int(header["vox_offset"]) + voxels * header.get_data_dtype().itemsize
+    except Exception as error:  # nibabel raises many kinds on a damaged header
+        raise ScanError(f"not a NIfTI file ({_first_line(error)})") from None
+    if voxels > MOST_VOXELS or size > MOST_BYTES:
+        raise ScanError(f"header claims {header.get_data_shape()} voxels, which no scan has")
+    return max(size, 0)
+
+
+def _kind(content: bytes) -> Any:
+    """NIfTI-1 or NIfTI-2, by the size that a header says it has."""
     import nibabel as nib
 
     first = content[:4]
     nifti2 = NIFTI2_HEADER_BYTES in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
-    kind = nib.Nifti2Image if nifti2 else nib.Nifti1Image
+    return nib.Nifti2Image if nifti2 else nib.Nifti1Image
+
+
+def _open(content: bytes) -> Any:
+    """The NIfTI image, its voxels not yet read."""
+    kind = _kind(content)
     try:
         with np.errstate(all="ignore"):  # a singular affine is found, and named, later
             image = kind.from_bytes(content)

@@ -245,25 +245,38 @@ def wrap(text: str, width_mm: float) -> list[str]:
 def small_print(
     *,
     data_label: str,
-    shape: Sequence[int],
-    voxel_mm: Sequence[float],
+    shape: Sequence[int] | None = None,
+    voxel_mm: Sequence[float] | None = None,
     scale: str,
     notes: Sequence[str] = (),
     sides: bool = True,
 ) -> str:
     """The words under every figure: what the data are, the grid, and what left and right mean.
 
+    A figure of several grids names them in its headings; it has neither `shape` nor `voxel_mm`.
     `sides` is False for a figure without pictures of people.
     """
-    edges = [f"{size:.3g}" for size in voxel_mm]
+    grid = f": {grid_words(shape, voxel_mm)}" if shape and voxel_mm else ""
     parts = [
         f"Data: {data_label.rstrip('.')}." if data_label else "",
-        f"Scale {scale}: {' × '.join(map(str, shape))} voxels of "
-        f"{edges[0] if len(set(edges)) == 1 else ' × '.join(edges)}\u00a0mm.",
+        f"Scale {scale}{grid}.",
         *notes,
         "Left of a picture: the person's left." if sides else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def grid_words(shape: Sequence[int], voxel_mm: Sequence[float]) -> str:
+    """A grid in words.
+
+    Examples
+    --------
+    >>> grid_words((16, 16, 16), (11.2, 11.2, 11.2)).replace(chr(160), " ")
+    '16 × 16 × 16 voxels of 11.2 mm'
+    """
+    edges = [f"{size:.3g}" for size in voxel_mm]
+    edge = edges[0] if len(set(edges)) == 1 else " × ".join(edges)
+    return f"{' × '.join(map(str, shape))} voxels of {edge}\u00a0mm"
 
 
 def diverging(name: str, colours: Sequence[str]) -> Colormap:
@@ -271,6 +284,15 @@ def diverging(name: str, colours: Sequence[str]) -> Colormap:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(name, colours, N=257)
+
+
+def title_over(first: Axes, last: Axes, title: str) -> None:
+    """Write a title above several tiles of the first row, a line higher than their own titles."""
+    figure = first.figure
+    left, right = first.get_position().x0, last.get_position().x1
+    above_mm = 1.5 + line_mm(TITLE_POINTS)
+    y = first.get_position().y1 + above_mm / MM_PER_INCH / figure.get_figheight()
+    figure.text((left + right) / 2, y, title, ha="center", va="baseline")
 
 
 # -- inside a tile ---------------------------------------------------------------------------------
@@ -283,6 +305,7 @@ def show_slice(
     *,
     colours: str | Colormap = "gray",
     limits: tuple[float, float] = (0.0, 1.0),
+    interpolation: str = "bilinear",
 ) -> None:
     """Show a slice in the middle of a tile.
 
@@ -296,6 +319,8 @@ def show_slice(
     colours : str or Colormap
     limits : tuple of float
         Intensities that take the first and the last colour: fixed, so that tiles compare.
+    interpolation : {'bilinear', 'nearest'}
+        Nearest shows every voxel, for grids to compare.
     """
     width, height = size_mm
     window = axes.get_xlim(), axes.get_ylim()
@@ -306,7 +331,7 @@ def show_slice(
         cmap=colours,
         vmin=limits[0],
         vmax=limits[1],
-        interpolation="bilinear",
+        interpolation=interpolation,
         interpolation_stage="data",
         aspect="auto",
     )

@@ -51,7 +51,9 @@ class Study:
     recipe_of : dict
         `{run: recipe}` of models, variants and references: the store a run works on.
     variants : dict
-        The same for the models that tuning tries, the untouched one among them.
+        The same for the models that tuning tries, the untouched ones among them.
+    variant_of : dict
+        `{variant: model}`.
     populations : dict
         `{name: rule}` in full, as JSON values (`genmorph.cohorts.populations`).
     measures : dict
@@ -70,6 +72,7 @@ class Study:
     references: dict[str, str]
     recipe_of: dict[str, str]
     variants: dict[str, dict[str, Any]]
+    variant_of: dict[str, str]
     populations: dict[str, dict[str, Any]]
     measures: dict[str, dict[str, Any]]
     segmenter: dict[str, Any]
@@ -188,6 +191,7 @@ def resolve_study(name: str, config: Config) -> Study:
         references={run: reference.kind for run, reference in spec.references.items()},
         recipe_of={run: recipe or spec.recipe_name for run, recipe in recipe_of.items()},
         variants={variant: parameters for variant, (_, parameters) in variants.items()},
+        variant_of={variant: model for variant, (model, _) in variants.items()},
         populations=_populations(spec, roles.populations, name),
         measures=_measures(spec, scale, name),
         segmenter=validate(

@@ -69,6 +69,9 @@ class TableSpec(Options):
     rows: Literal["study", "tuning"] = Field(
         "study", description="models and references, or the models that tuning tries"
     )
+    models: tuple[str, ...] | None = Field(
+        None, description="models whose search it shows; null: all that are searched"
+    )
     scales: tuple[Scale, ...] | None = Field(
         None, description="scales at which it is made unasked; null: all"
     )
@@ -176,6 +179,9 @@ class Spec(Options):
     def _tuned_options_exist(self) -> Spec:
         if self.tuning is None:
             return self
+        for name, table in self.tables.items():
+            for model in table.models or ():
+                _expect(model, "model", self.tuning.models, f"tables.{name}.models")
         for model in self.tuning.models:
             _expect(model, "model", self.models, "tuning.models")
             own = options_class(self.models[model]["architecture"]).model_fields

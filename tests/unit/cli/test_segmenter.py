@@ -8,10 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from genmorph.cli.segmenter import read_segmenters, segmenter
+from genmorph.cli.segmenter import segmenter
 from genmorph.errors import GenmorphError, WeightsError
 from genmorph.metrics.measurement import person
 from genmorph.store import Description, Store, write_store
+from genmorph.training.segmenters import read_segmenters
 
 SHAPE = (16, 8, 16)
 IDS = [f"sub-{number}_ses-{session}" for number in range(4) for session in (1, 2)]

@@ -278,6 +278,9 @@ def test_the_middle_slice_is_that_of_each_axis():
     )
     assert found.values["coronal"] == found.values["coronal_middle"]
     made[2][1][2] = 0
+    found = slice_frechet(made, real, extractor=Moments(), positions="middle")
+    assert "Fréchet distance: 1 generated slices are black." in found.notes
+    real[2][1][2] = 0
     with pytest.raises(MeasurementError, match=r"sagittal slice at voxel 2 \(the middle\)"):
         slice_frechet(made, real, extractor=Moments(), positions="middle")
     with pytest.raises(MeasurementError, match="slice positions 'centre'"):
@@ -309,11 +312,11 @@ def test_equal_slices_are_looked_at_once():
     assert extractor.looked_at == (1 + 2) * 3 * 2
 
 
-def test_an_empty_slice_is_an_error_that_names_it():
-    made = volumes(3, 1, "sample-")
-    made[1][1][:, :, 3] = 0
-    with pytest.raises(MeasurementError, match=r"sample-1: axial slice at voxel 3 \(position 3"):
-        slice_frechet(made, volumes(2, 2, "sub-"), extractor=Moments(), **SETTING)
+def test_an_empty_slice_of_a_scan_is_an_error_that_names_it():
+    real = volumes(3, 1, "sub-")
+    real[1][1][:, :, 3] = 0
+    with pytest.raises(MeasurementError, match=r"sub-1: axial slice at voxel 3 \(position 3"):
+        slice_frechet(volumes(2, 2, "sample-"), real, extractor=Moments(), **SETTING)
 
 
 def test_what_cannot_be_measured_is_an_error():

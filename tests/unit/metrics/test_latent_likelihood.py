@@ -10,7 +10,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from genmorph.errors import MeasurementError
-from genmorph.metrics.latent_likelihood import DiagonalGaussian, measure_latent_likelihood
+from genmorph.metrics.latent_likelihood import measure_latent_likelihood
 from genmorph.models.slice_gaussian import SliceGaussian
 
 SLICES, FITTED = 4, 12
@@ -158,17 +158,10 @@ def test_a_gaussian_of_posterior_means_may_lose_to_the_standard_normal_in_the_bo
     found = measured(model, held_out, training, draws=2).values
     assert found["log_density_gaussian_over_slices"] > found["log_density_standard_normal"]
     assert found["elbo_gaussian_over_slices"] < found["elbo_standard_normal"]
-
-
-def test_expectations_under_independent_numbers():
-    density = DiagonalGaussian(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 2.0]]))
-    mean, deviation = torch.tensor([[[0.0, 3.0]]]), torch.tensor([[[0.3, 1.5]]])
-    drawn = mean + deviation * torch.randn(
-        200_000, 1, 2, generator=torch.Generator().manual_seed(0)
-    )
-    expected = float(density.log_density(drawn).mean())
-    found = float(density.expected_log_density(mean, deviation))
-    assert found == pytest.approx(expected, abs=0.02)
+    # with the posterior's variance added it is the best Gaussian for these codes
+    best = found["elbo_gaussian_over_slices_with_noise"]
+    assert best > found["elbo_standard_normal"]
+    assert best > found["elbo_independent_slices_with_noise"] > found["elbo_independent_slices"]
 
 
 def test_a_scans_draws_are_its_own():

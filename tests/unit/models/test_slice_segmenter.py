@@ -11,6 +11,7 @@ from genmorph.models.options.slice_segmenter import SliceSegmenterOptions
 from genmorph.models.slice_segmenter import (
     SliceSegmenter,
     SliceUNet,
+    label_weights,
     overlap,
     segmentation_loss,
     soft_dice,
@@ -85,6 +86,53 @@ def test_the_loss_is_one_less_the_mean_dice_plus_cross_entropy(weight):
     options = OPTIONS.model_copy(update={"cross_entropy_weight": weight})
     found = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(labels), options)
     assert found.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_balance_goes_from_every_voxel_alike_to_every_label_alike():
+    voxels = np.array([900, 90, 10, 0])
+    share = voxels / voxels.sum()
+    assert label_weights(voxels, 0.0).tolist() == pytest.approx([1.0] * 4)
+    alike = label_weights(voxels, 1.0).numpy()
+    assert (share * alike)[:3] == pytest.approx([0.25] * 3, rel=2e-3)
+    half = label_weights(voxels, 0.5).numpy()
+    assert half[2] / half[0] == pytest.approx(np.sqrt(90), rel=1e-6)
+    assert (np.maximum(voxels, 1) * half).sum() == pytest.approx(1001, rel=1e-6)
+
+
+def test_weights_count_in_cross_entropy_alone():
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([1.0, 5.0, 0.0])
+    options = SliceSegmenterOptions(n_labels=3, cross_entropy_weight=2.0)
+    dice = 1 - soft_dice(*overlap(logits.softmax(1), labels), 1.0).mean()
+    of_voxels = -logits.log_softmax(1).gather(1, labels[:, None])[:, 0]
+    expected = (weights[labels] * of_voxels).sum() / weights[labels].sum()
+    found = segmentation_loss(logits, labels, options, weights)
+    assert found.item() == pytest.approx((dice + 2 * expected).item(), rel=1e-5)
+    plain = SliceSegmenterOptions(n_labels=3)
+    assert segmentation_loss(logits, labels, plain, weights).item() == pytest.approx(dice.item())
+
+
+@pytest.mark.parametrize(("volumes_at_once", "steps"), [(40, 4), (2, 5), (1, 6)])
+def test_the_rate_falls_to_zero_over_the_steps_of_the_training(
+    toy, monkeypatch, volumes_at_once, steps
+):
+    """Batches of 14 from 18 slices each of three volumes, one epoch: 4, 3 + 2, or 3 times 2."""
+    rates = []
+
+    class Adam(torch.optim.Adam):
+        def step(self, *given):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*given)
+
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    sides = [{key: side[key] for key in list(side)[:4]} for side in toy]
+    changed = {"learning_rate_falls": True, "epochs": 1, "batch_size": 14}
+    options = OPTIONS.model_copy(update=changed | {"volumes_at_once": volumes_at_once})
+    train_segmenter(*sides, held_out=["sub-0"], options=options, seed=1)
+    expected = [0.01 * (1 + np.cos(np.pi * step / len(rates))) / 2 for step in range(len(rates))]
+    assert len(rates) == steps
+    assert rates == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (21, 23), (5, 4), (1, 9)])

@@ -106,11 +106,23 @@ def test_a_number_the_source_does_not_have_is_named_with_its_file(tmp_path, stor
 def tables(tmp_path):
     """A manifest, and a table that calls the scans otherwise."""
     manifest = [
-        {"scan_id": f"sub-{n}_ses-1", "path": f"raw/{n}.nii.gz", "source_id": f"10{n}"}
+        {
+            "scan_id": f"sub-{n}_ses-1",
+            "path": f"raw/{n}.nii.gz",
+            "source_id": f"10{n}",
+            "exclude_reason": None,
+        }
         for n in (1, 2)
     ]
+    # a repeated scan that is not used has the id of the one that is
+    manifest.append(
+        manifest[1] | {"path": "raw/2b.nii.gz", "source_id": "2b", "exclude_reason": "repeat"}
+    )
     write_tsv(tmp_path / "manifest.tsv", list(manifest[0]), manifest)
-    names = [{"path": "raw/2.nii.gz", "own": "second", "visit": None}]
+    names = [
+        {"path": "raw/2.nii.gz", "own": "second", "visit": None},
+        {"path": "raw/2b.nii.gz", "own": "repeat", "visit": None},
+    ]
     write_tsv(tmp_path / "names.tsv", list(names[0]), names)
     return {"manifest": tmp_path / "manifest.tsv"}, {"names": tmp_path / "names.tsv"}
 
@@ -131,9 +143,12 @@ def test_files_are_named_by_columns_of_the_manifest(tmp_path, store, tables):
 
 def test_files_are_named_by_a_table_of_their_own(tmp_path, store, tables):
     save(tmp_path / "own", "second_dseg.nii.gz", truth(), AFFINE)
+    save(tmp_path / "own", "repeat_dseg.nii.gz", truth(), AFFINE)
     for file in ("**/{own}_dseg.nii.gz", "{own}{visit}_dseg.nii.gz"):  # the visit is n/a
         maps = maps_in(tmp_path / "own", store, file=file, **tables[0], **tables[1])
-        assert list(maps) == ["sub-2_ses-1"]
+        assert {key: path.name for key, path in maps.files.items()} == {
+            "sub-2_ses-1": "second_dseg.nii.gz"
+        }
     with pytest.raises(ConfigError, match="give --manifest too"):
         maps_in(tmp_path / "own", store, file="{own}.nii.gz", **tables[1])
 

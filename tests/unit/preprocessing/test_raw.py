@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -181,3 +183,32 @@ def outcome(content):
         return "refused"
     assert image.data.ndim == 3 and np.isfinite(image.data).all()
     return "read"
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_small_file_that_unpacks_without_end_takes_no_memory(kind):
+    """A bomb: a sound image of 16³ voxels, then zeros and zeros."""
+    rng = np.random.default_rng(0)
+    sound = kind(rng.random((16, 16, 16), np.float32), AFFINE).to_bytes()
+    parse_scan(gzip.compress(sound + bytes(1000)), "padded.nii.gz")
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    bomb = packer.compress(sound)
+    for _ in range(256):
+        bomb += packer.compress(bytes(1 << 20))
+    bomb += packer.flush()
+    tracemalloc.start()
+    with pytest.raises(ScanError, match="more bytes than its header promises"):
+        parse_scan(bomb, "bomb.nii.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(bomb) < 2e6 and peak < 64e6
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("size", [10**6, 2**62, -5])
+def test_a_header_that_claims_a_million_cubed_voxels_is_refused_at_once(size, packed):
+    content = bytearray(nib.Nifti2Image(np.ones((16, 16, 16), np.float32), AFFINE).to_bytes())
+    content[24:48] = np.full(3, size, "<i8").tobytes()
+    whole = gzip.compress(bytes(content)) if packed else bytes(content)
+    with pytest.raises(ScanError, match=r"voxels, which no scan has|not a NIfTI"):
+        parse_scan(whole, "lie.nii")

@@ -334,3 +334,60 @@ def test_the_same_measurements_give_the_same_bytes_in_any_order(table, measure, 
     measure.files.reverse()
     written(table, measure, tmp_path)
     assert first == {suffix: out.with_suffix(suffix).read_bytes() for suffix in first}
+
+
+def on_two_grids(table):
+    """The same table with a run of each row on two grids."""
+    return replace(
+        table,
+        rows=(Row("A", "a", "a"), Row("mean", "mean")),
+        columns=tuple(
+            Column(
+                "L2 at {grid}",
+                "reconstruction",
+                "l2",
+                ".3f",
+                "l2",
+                f"L2 at {grid}",
+                paper={"grid": grid},
+                runs=f"{{row}}-{size}",
+            )
+            for size, grid in (("small", "2x2x2"), ("large", "4x4x4"))
+        ),
+        apart=True,
+    )
+
+
+GRIDS = {
+    f"{row}-{size}": [n] * 3 for row in ("a", "mean") for size, n in (("small", 2), ("large", 4))
+}
+
+
+def test_a_row_has_a_run_on_each_grid_and_headings_name_the_grid(table, measure, train, tmp_path):
+    measure("a-small", "reconstruction", {"l2": 0.5}, grid=[2, 2, 2])
+    measure("mean-small", "reconstruction", {"l2": 0.4}, grid=[2, 2, 2])
+    measure("a-large", "reconstruction", {"l2": 0.25}, grid=[4, 4, 4])
+    train("a-small")
+    train("a-large", seconds=1.0)
+    rows, _, _ = written(on_two_grids(table), measure, tmp_path, train.files, grids=GRIDS)
+    line, mean = rows["A"], rows["mean"]
+    assert line["L2 at 2x2x2, measured"] == "0.500"
+    assert line["L2 at 4x4x4, measured"] == "0.250"
+    assert mean["L2 at 4x4x4, measured"] == "n/a"
+    assert (line["seconds at 2x2x2"], line["seconds at 4x4x4"]) == ("45", "1")
+    # the yardstick of the same grid alone
+    assert line["remark"] == "no better than the mean at 2x2x2"
+
+
+@pytest.mark.parametrize(("edge", "beside"), [(2, True), (3, False)])
+def test_reported_numbers_of_another_grid_stand_apart(table, measure, tmp_path, edge, beside):
+    grids = GRIDS | {"a-small": [edge] * 3, "mean-small": [edge] * 3}
+    measure("a-small", "reconstruction", {"l2": 0.5}, grid=[edge] * 3)
+    rows, _, _ = written(on_two_grids(table), measure, tmp_path, grids=grids)
+    titles = list(rows["A"])
+    first, second = "L2 at 2x2x2, reported", "L2 at 4x4x4, reported"
+    measured = [titles.index(title) for title in titles if title.endswith("measured")]
+    if beside:
+        assert titles.index(first) < titles.index(second) < max(measured)
+    else:
+        assert min(titles.index(first), titles.index(second)) > max(measured)

@@ -43,12 +43,12 @@ def measure(
     from functools import partial
     from multiprocessing import get_context
 
-    from genmorph.cli.segmenter import read_segmenters
     from genmorph.metrics.atlas_score import measure_atlas_score
     from genmorph.metrics.label_groups import structures_of
     from genmorph.preprocessing.label_maps import LabelSource
     from genmorph.preprocessing.steps import Registration
     from genmorph.preprocessing.volumes import register_volumes
+    from genmorph.training.segmenters import read_segmenters
     from genmorph.validation import validate
 
     options = two.options

@@ -24,6 +24,11 @@ class SliceSegmenterOptions(Options):
         (32, 64, 128, 256), min_length=2, description="of each level, from fine to coarse"
     )
     learning_rate: PositiveFloat = Field(1e-3, description="of Adam")
+    learning_rate_falls: bool = Field(
+        False,
+        description="to 0 along half a cosine over the training, which a short one gains by; the "
+        "paper has one rate",
+    )
     batch_size: PositiveInt = Field(16, description="slices in a step")
     epochs: PositiveInt = 20
     dice_smoothing: PositiveFloat = Field(
@@ -34,6 +39,13 @@ class SliceSegmenterOptions(Options):
         ge=0,
         description="of cross entropy beside soft Dice. The paper has none; in a short training on "
         "few people it helps with small structures, which soft Dice alone may lose for good",
+    )
+    cross_entropy_balance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="labels count in cross entropy by their number of voxels to minus this power: "
+        "0 every voxel alike, 1 every label alike. A short training finds small structures by it",
     )
     volumes_at_once: PositiveInt = Field(
         40, description="volumes held in memory, whose slices are shuffled together"

@@ -1,0 +1,203 @@
+"""Count what the study survives and finds, and write it down.
+
+    make reliability [QUICK=1]
+
+runs the study once at scale `smoke` in a fresh checkout, then counts on copies of it: kills
+survived, tamperings found, false alarms, and damaged files that crashed a reader. The counts go to
+`docs/reliability.json`, and from it comes `docs/reliability.md`. A count that was asked for and not
+reached ends with status 1; what was not counted this time is not written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from reliability.kills import kill_at_random
+from reliability.tampering import TABLE, count_tampered
+from support import PROJECT, SMOKE, copy_project, run_genmorph, run_snakemake
+
+COUNTS = PROJECT / "docs/reliability.json"
+PAGE = PROJECT / "docs/reliability.md"
+FULL = {"kills": 30, "tampered": 200, "fuzz": 10_000}
+QUICK = {"kills": 3, "tampered": 20, "fuzz": 500}
+SEED = 0
+PARTS = ("kills", "tampered", "false_alarms", "faults", "fuzz")
+
+
+def finished_study(folder: Path) -> Path:
+    """A fresh checkout in which the study has run; one that is there already is taken."""
+    project = folder / "project"
+    if not (project / "results" / TABLE).is_file():
+        copy_project(project)
+        done = run_snakemake(*SMOKE, "--", "m3ae", folder=project)
+        if done.returncode:
+            raise SystemExit(f"the undisturbed run failed:\n{done.text[-3000:]}")
+    return project
+
+
+def count_kills(project: Path, folder: Path, n: int) -> dict[str, Any]:
+    kills = kill_at_random(project, folder, n, SEED)
+    for kill in kills:
+        print(kill, flush=True)
+    hit = Counter(kill.rule for kill in kills if kill.killed)
+    return {
+        "kills": f"{sum(kill.survived for kill in kills)}/{len(kills)}",
+        "kills_that_hit_a_process": sum(kill.killed for kill in kills),
+        "kills_by_rule": dict(sorted(hit.items())),
+        "lost": [f"{kill.rule}, {kill.victim}" for kill in kills if not kill.survived],
+    }
+
+
+def count_found(project: Path, folder: Path, n: int) -> dict[str, Any]:
+    copy = folder / "tampered"
+    shutil.copytree(project, copy, symlinks=True)
+    outcomes = count_tampered(copy, n, SEED)
+    kinds = Counter(outcome.kind for outcome in outcomes)
+    missed = [outcome for outcome in outcomes if not outcome.found]
+    for outcome in missed:
+        print("missed:", outcome, flush=True)
+    return {
+        "tampered": f"{len(outcomes) - len(missed)}/{len(outcomes)}",
+        "tampered_by_kind": dict(sorted(kinds.items())),
+        "missed": [f"{outcome.kind}: {', '.join(outcome.files)}" for outcome in missed],
+    }
+
+
+def count_false_alarms(project: Path, folder: Path) -> dict[str, Any]:
+    """Audits that alarm although nothing changed: as it is, cloned with copied results, moved."""
+    clone = folder / "clone"
+    subprocess.run(["git", "clone", "-q", str(project), str(clone)], check=True)
+    shutil.rmtree(clone / "results", ignore_errors=True)
+    shutil.copytree(project / "results", clone / "results", copy_function=shutil.copyfile)
+    moved = folder / "moved" / "elsewhere"
+    shutil.copytree(project, moved, symlinks=True)
+    alarms = 0
+    for place in (project, clone, moved):
+        done = run_genmorph("audit", folder=place)
+        alarms += done.returncode != 0
+        if done.returncode:
+            print(done.stdout, flush=True)
+    return {"false_alarms": alarms, "audits_of_untouched_results": 3}
+
+
+def run_tests(file: str, folder: Path, **environment: str) -> tuple[int, int, int]:
+    """Tests of a file that ran, failed, and were skipped."""
+    report = folder / f"{Path(file).stem}.xml"
+    command = [sys.executable, "-m", "pytest", file, "-q", f"--junitxml={report}"]
+    command += ["-p", "no:cacheprovider", "--timeout", "7200"]
+    subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=False)
+    (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
+    failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+    return int(suite.get("tests", 0)), failed, int(suite.get("skipped", 0))
+
+
+def count_faults(folder: Path) -> dict[str, Any]:
+    ran, failed, skipped = run_tests("tests/reliability/test_faults.py", folder)
+    return {
+        "faults": f"{ran - failed - skipped}/{ran - skipped}",
+        "faults_not_tried": skipped,  # where mounting a small disk is not allowed
+    }
+
+
+def count_crashes(folder: Path, n: int) -> dict[str, Any]:
+    ran, failed, skipped = run_tests(
+        "tests/reliability/test_fuzz_readers.py", folder, GENMORPH_FUZZ_INPUTS=str(n)
+    )
+    if skipped:
+        raise SystemExit("hypothesis is not installed: pip install -e '.[test]'")
+    return {"fuzz_inputs": n, "fuzz_readers": ran, "fuzz_crashes": failed}
+
+
+def write_page(counts: dict[str, Any]) -> None:
+    """`docs/reliability.md` from `docs/reliability.json`."""
+    rows = []
+    for name, words in {
+        "kills": "kill -9 of Snakemake, a job or a worker, at a random moment of a rule; survived "
+        "when the same line then ends with the tables of an undisturbed run, bit for bit but for "
+        "wall times",
+        "tampered": "single random changes in the chain of a table; found when `genmorph audit` "
+        "fails under the right code and names the change first",
+        "false_alarms": "audits that fail although nothing changed: as it is, on a clone with "
+        "copied results, in a moved folder",
+        "faults": "full disk, quota, read-only results, two workflows on one folder, a store cut "
+        "short, a flipped bit in a checkpoint, an edited measurement: refused or redone, and named",
+        "fuzz_crashes": "readers of foreign files that did anything but read or refuse in words, "
+        "over all damaged files",
+    }.items():
+        found = counts.get(name, "not counted yet")
+        rows.append(f"| {name.replace('_', ' ')} | {found} | {words} |")
+    kinds = counts.get("tampered_by_kind", {})
+    rules = counts.get("kills_by_rule", {})
+    lines = [
+        "# What the study survives and finds",
+        "",
+        "Made by `make reliability` from `reliability.json`; not written by hand.",
+        "",
+        "| what | count | meaning |",
+        "| --- | --- | --- |",
+        *rows,
+        "",
+        f"Damaged files tried: {counts.get('fuzz_inputs', 0)}, "
+        f"on {counts.get('fuzz_readers', 0)} readers.",
+        "",
+        "Changes by kind: " + (", ".join(f"{k} {n}" for k, n in kinds.items()) or "none") + ".",
+        "",
+        "Kills by rule: " + (", ".join(f"{k} {n}" for k, n in rules.items()) or "none") + ".",
+        "",
+        "What the audit cannot see stands in [provenance.md](provenance.md).",
+    ]
+    PAGE.write_text("\n".join(lines) + "\n")
+
+
+def all_reached(counts: dict[str, Any]) -> bool:
+    """Whether every count is what was asked for."""
+    shares = [counts[name] for name in ("kills", "tampered", "faults") if name in counts]
+    wrong = counts.get("false_alarms", 0) + counts.get("fuzz_crashes", 0)
+    return not wrong and all(re.fullmatch(r"(\d+)/\1", share) for share in shares)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="3 kills, 20 changes, 500 inputs")
+    parser.add_argument("--only", choices=PARTS, action="append", help="count only this")
+    parser.add_argument("--work", type=Path, help="folder of the finished study and its copies")
+    arguments = parser.parse_args()
+    asked, parts = QUICK if arguments.quick else FULL, arguments.only or PARTS
+    counts = json.loads(COUNTS.read_text()) if COUNTS.is_file() and arguments.only else {}
+    with tempfile.TemporaryDirectory(prefix="genmorph-reliability-") as made:
+        kept = arguments.work or Path(made)
+        kept.mkdir(parents=True, exist_ok=True)
+        folder = Path(made)
+        if {"kills", "tampered", "false_alarms"} & set(parts):
+            project = finished_study(kept.resolve())
+        if "false_alarms" in parts:
+            counts |= count_false_alarms(project, folder)
+        if "tampered" in parts:
+            counts |= count_found(project, folder, asked["tampered"])
+        if "kills" in parts:
+            counts |= count_kills(project, folder.resolve(), asked["kills"])
+        if "faults" in parts:
+            counts |= count_faults(folder)
+        if "fuzz" in parts:
+            counts |= count_crashes(folder, asked["fuzz"])
+    COUNTS.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
+    write_page(counts)
+    print(PAGE.read_text())
+    return 0 if all_reached(counts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

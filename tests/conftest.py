@@ -24,7 +24,12 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def finished_study(tmp_path_factory):
-    """A fresh checkout in which the study has run at scale `smoke`; to be read, not changed."""
+    """A fresh checkout in which the study has run at scale `smoke`; to be read, not changed.
+
+    `GENMORPH_FINISHED_STUDY` names one that somebody has already.
+    """
+    if there := os.environ.get("GENMORPH_FINISHED_STUDY"):
+        return Path(there)
     folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
     done = run_snakemake(*SMOKE, "--", "all", folder=folder)
     assert done.returncode == 0, done.text[-5000:]

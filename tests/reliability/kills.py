@@ -23,18 +23,50 @@ from pathlib import Path
 from support import SMOKE, run_snakemake, without_seconds
 
 TABLE = "results/tables/m3ae_table1.csv"
-# rule, word of its command line, what is removed so that it runs again
+RUNS = "results/runs/m3ae"
+STORE = "results/preprocessed/simulated/m3ae"
+# rule, word of its command line, file asked for, and what is removed so that it runs again
 RULES = (
-    ("simulate_cohort", "simulate", "results/raw/simulated"),
-    ("ingest_cohort", "ingest", "results/cohorts/simulated/manifest.tsv"),
-    ("preprocess_shard", "preprocess", "results/preprocessed/*/m3ae/shard-0000.*"),
-    ("index_store", "index", "results/preprocessed/*/m3ae/index.tsv"),
-    ("train_model", "train", "results/runs/m3ae/m3ae/*/seed-0/checkpoint"),
-    ("sample_run", "sample", "results/runs/m3ae/beta_vae-3/*/seed-0/samples"),
-    ("reconstruct_run", "reconstruct", "results/runs/m3ae/beta_vae-6/*/seed-0/reconstructions"),
-    ("measure_run", "evaluate", "results/runs/m3ae/*/*/seed-0/measures/frechet.json"),
-    ("make_table", "table", "results/tables/m3ae_table1.*"),
-    ("make_figure", "figure", "results/figures/m3ae_samples_m3ae.*"),
+    ("simulate_cohort", "simulate", "results/raw/simulated", "results/raw/simulated"),
+    (
+        "ingest_cohort",
+        "ingest",
+        "results/cohorts/simulated/manifest.tsv",
+        "results/cohorts/simulated/*.tsv",
+    ),
+    ("preprocess_shard", "preprocess", f"{STORE}/shard-0000.tsv", f"{STORE}/shard-0000.*"),
+    ("index_store", "index", f"{STORE}/index.tsv", f"{STORE}/index.tsv"),
+    (
+        "train_model",
+        "train",
+        f"{RUNS}/m3ae/simulated-all/seed-0/checkpoint/model.safetensors",
+        f"{RUNS}/m3ae/simulated-all/seed-0/checkpoint",
+    ),
+    (
+        "sample_run",
+        "sample",
+        f"{RUNS}/beta_vae-3/simulated-all/seed-0/samples/index.tsv",
+        f"{RUNS}/beta_vae-3/simulated-all/seed-0/samples",
+    ),
+    (
+        "reconstruct_run",
+        "reconstruct",
+        f"{RUNS}/beta_vae-6/simulated-all/seed-0/reconstructions/index.tsv",
+        f"{RUNS}/beta_vae-6/simulated-all/seed-0/reconstructions",
+    ),
+    (
+        "measure_run",
+        "evaluate",
+        f"{RUNS}/m3ae/simulated-all/seed-0/measures/frechet.json",
+        f"{RUNS}/m3ae/simulated-all/seed-0/measures/frechet.json",
+    ),
+    ("make_table", "table", TABLE, "results/tables/m3ae_table1.*"),
+    (
+        "make_figure",
+        "figure",
+        "results/figures/m3ae_samples_m3ae.png",
+        "results/figures/m3ae_samples_m3ae.*",
+    ),
 )
 VICTIMS = ("snakemake", "job", "worker")
 START_SECONDS = 600  # a rule that has not started by then never will
@@ -81,12 +113,10 @@ def kill_at_random(finished: Path, folder: Path, n: int, seed: int) -> list[Kill
 
 
 def _kill(
-    finished: Path, copy: Path, rule: tuple[str, str, str], victim: str, rng: random.Random
+    finished: Path, copy: Path, rule: tuple[str, str, str, str], victim: str, rng: random.Random
 ) -> Kill:
-    name, word, pattern = rule
-    targets = [TABLE]
-    if name == "make_figure":
-        targets.append("results/figures/m3ae_samples_m3ae.png")
+    name, word, target, pattern = rule
+    targets = [target, TABLE]
     for path in copy.glob(pattern):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     delay = rng.uniform(0, 0.8) * _seconds(finished, name)
@@ -100,20 +130,18 @@ def _kill(
     time.sleep(delay)
     workers = [pid for pid in _of_folder(copy) if _parent(pid) == job]
     pids = {"snakemake": process.pid, "job": job, "worker": workers[0] if workers else job}
-    pid = pids[victim]
-    killed = False
-    if pid is not None:
-        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-            os.kill(pid, signal.SIGKILL)
-            killed = True
+    # a job that has just ended by itself: then the workflow, which goes on
+    killed = any(_killed(pid) for pid in (pids[victim], process.pid) if process.poll() is None)
     process.wait(timeout=3600)
+    if not killed:
+        return Kill(name, victim, False, False, "its process was not found, so nothing was killed")
     _wait_until_quiet(copy)
     done = run_snakemake(*SMOKE, "--", *targets, folder=copy)
     if done.returncode:
         return Kill(name, victim, killed, False, done.text[-1000:])
     left = [str(path) for path in (copy / "results").rglob(".tmp-*")]
     message = "; ".join([*differing_tables(finished, copy), *left])
-    return Kill(name, victim, killed, not message, message)
+    return Kill(name, victim, killed, killed and not message, message)
 
 
 def differing_tables(one: Path, other: Path) -> list[str]:
@@ -125,6 +153,17 @@ def differing_tables(one: Path, other: Path) -> list[str]:
         if without_seconds(one / "results/tables" / name)
         != without_seconds(other / "results/tables" / name)
     ]
+
+
+def _killed(pid: int | None) -> bool:
+    """Kill a process; whether there was one."""
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _seconds(finished: Path, rule: str) -> float:

@@ -51,7 +51,7 @@ def save_model(path: Path | str, model: GenerativeModel, parameters: Mapping[str
     parameters : mapping
         JSON values kept in the header for whoever reads the file.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = _on_cpu(model.state_dict())
     content = {
@@ -64,7 +64,8 @@ def save_model(path: Path | str, model: GenerativeModel, parameters: Mapping[str
     }
     with atomic_path(path) as temporary:
         header = canonical_json({**content, "sha256": digest(content)})
-        save_file(tensors, temporary, metadata={HEADER: header})
+        # written by Python, whose errors say when a disk is full
+        temporary.write_bytes(save(tensors, metadata={HEADER: header}))
 
 
 def load_model(path: Path | str) -> GenerativeModel:
@@ -230,14 +231,14 @@ def save_state(
     rest : mapping
         JSON values that belong to this step.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(folder)
     with atomic_folder(folder / f"step-{step:08d}") as temporary:
         hashes = {}
         for name, tensors in (("weights", weights), ("optimizer", optimizer)):
             file = temporary / f"{name}.safetensors"
-            save_file(_on_cpu(tensors), file)
+            file.write_bytes(save(_on_cpu(tensors)))
             hashes[name] = sha256_file(file)
         write_json(temporary / "state.json", {"step": step, "sha256": hashes, "rest": rest})
     for old in sorted(folder.glob("step-*"))[:-KEPT_STATES]:

@@ -422,3 +422,14 @@ def test_an_edit_that_changes_no_value_shows_too(chain, name):
     text = path.read_text()
     path.write_text(text + "\n" if name.endswith("json") else "# a remark\n" + text)
     assert run(chain).exit_code() == 1
+
+
+def test_a_record_that_was_made_to_name_another_input_is_named_first(chain):
+    """Not the file that never was."""
+    path = chain / "provenance/runs/m.json.json"
+    content = read_json(path)
+    content["inputs"][0]["path"] += "x"
+    write_json(path, content)
+    first, *others = run(chain).failures(publication=False)
+    assert (first.code, first.subject) == ("records", "provenance/runs/m.json.json")
+    assert any(finding.subject.endswith("index.tsvx") for finding in others)

@@ -111,7 +111,9 @@ class Audit:
                 f"{self.root / target}: no such file and no record of it",
                 "name a file below the results root",
             )
-        names, findings = self._chain(starts)
+        names, lost = self._chain(starts)
+        # first what leads the walk astray: a record whose edited inputs name files that never were
+        findings = [*(self._check_seal(name) for name in names), *lost]
         findings += guarded("parameters", RESOLVED_CONFIG, self._check_configuration)
         for name in names:
             findings += self._check_record(name)
@@ -216,10 +218,12 @@ class Audit:
         for code, check in checks:
             yield from guarded(code, "all records", check)
 
+    def _check_seal(self, name: str) -> Finding:
+        edited = self._edited.get(name, "")
+        return verdict("records", not edited, f"{RECORDS}/{name}", edited)
+
     def _check_record(self, name: str) -> Iterator[Finding]:
         record = self.records[name]
-        edited = self._edited.get(name, "")
-        yield verdict("records", not edited, f"{RECORDS}/{name}", edited)
         for entry in record["outputs"]:
             if self.producer[entry["path"]] == name:
                 yield from guarded("outputs", entry["path"], lambda e=entry: self._check_output(e))

@@ -40,7 +40,7 @@ class Model(nn.Module):
 
 
 class AroundMean(nn.Module):
-    """The training mean, taken away before encoding and added after decoding, where it is asked for.
+    """The training mean, taken away before encoding and added after decoding where that is asked.
 
     Parameters
     ----------

@@ -19,6 +19,9 @@ study: install
 test: install-test
 	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST)
 
+test-slurm: install-test
+	@$(BIN)/python -m pytest tests/slurm -m slurm --durations=0 $(PYTEST)
+
 # kills survived, tamperings found, false alarms, fuzz crashes: docs/reliability.md (QUICK=1: few)
 reliability: install-test
 	@$(BIN)/python tests/reliability/run.py $(if $(QUICK),--quick)
@@ -29,9 +32,6 @@ $(VENV)-validators/.installed: envs/validators.txt
 	@test -x $(VENV)-validators/bin/python || $(PYTHON) -m venv $(VENV)-validators
 	@$(VENV)-validators/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
-
-test-slurm: install-test
-	@$(BIN)/python -m pytest tests/slurm -m slurm --durations=0 $(PYTEST)
 
 lint: install-test
 	@$(BIN)/ruff check .

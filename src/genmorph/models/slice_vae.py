@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmorph.errors import ConfigError
-from genmorph.models.base import Model
+from genmorph.models.base import AroundMean, Model
 from genmorph.models.blocks import posterior_sample
 from genmorph.models.interface import Progress
 from genmorph.models.options.slice_vae import SliceVAEOptions
@@ -197,7 +197,7 @@ class SliceVAE(Model):
     shape : tuple of int
         Grid of a volume; its second axis counts the coronal slices.
     start : ndarray or None
-        Not used: nothing starts from an image.
+        Mean image of the training scans, used when `describes` says so.
 
     Raises
     ------
@@ -235,6 +235,7 @@ class SliceVAE(Model):
                 "use a power of two that is large enough",
             )
         self.options, self.shape = options, tuple(shape)
+        self.around = AroundMean(options, shape, start)
         self.code_shape = (options.latent_channels, *sizes[-1])
         self.encoder = SliceEncoder(options, widths)
         self.decoder = SliceDecoder(options, widths, sizes)
@@ -256,7 +257,7 @@ class SliceVAE(Model):
 
         Volumes are encoded one by one, as batch normalisation may look at a volume's slices.
         """
-        found = [self.encoder(slices[:, None]) for slices in _slices(volumes)]
+        found = [self.encoder(slices[:, None]) for slices in _slices(self.around.take(volumes))]
         mean, log_deviation = (
             torch.stack([part.flatten(1).T for part in parts]).float()
             for parts in zip(*found, strict=True)
@@ -266,7 +267,7 @@ class SliceVAE(Model):
     def decode(self, codes: Tensor) -> Tensor:
         """Volumes `[n, x, y, z]` for codes `[n, L, T]`, decoded slice by slice."""
         made = [self.decoder(one.T.unflatten(1, self.code_shape))[:, 0] for one in codes]
-        return torch.stack(made, dim=0).movedim(1, 1 + CORONAL).float()
+        return self.around.give(torch.stack(made, dim=0).movedim(1, 1 + CORONAL).float())
 
     def reconstruct(self, volumes: Tensor) -> Tensor:
         """Volumes `[n, x, y, z]` decoded from the posterior means of their slices."""
@@ -304,7 +305,8 @@ class SliceVAE(Model):
         dict of str to Tensor
             Scalars: reconstruction (squared differences), kl.
         """
-        chosen = [self._choose(one, own) for one, own in zip(volumes, generators, strict=True)]
+        seen = self.around.take(volumes)
+        chosen = [self._choose(one, own) for one, own in zip(seen, generators, strict=True)]
         slices = torch.cat(chosen)[:, None]
         mean, log_deviation = (part.float() for part in self.encoder(slices))
         per_volume = len(chosen[0])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from genmorph.errors import ConfigError
+from genmorph.models.base import AroundMean
 from genmorph.models.blocks import (
     VariationalAutoencoder,
     kl_divergence,
@@ -192,7 +193,7 @@ class VAE3D(VariationalAutoencoder):
     shape : tuple of int
         Grid of a volume.
     start : ndarray or None
-        Not used: nothing starts from an image.
+        Mean image of the training scans, used when `describes` says so.
 
     Raises
     ------
@@ -220,17 +221,18 @@ class VAE3D(VariationalAutoencoder):
                 "halvings",
             )
         self.options, self.shape = options, tuple(shape)
+        self.around = AroundMean(options, shape, start)
         self.encoder = Encoder(options, sizes[-1])
         self.decoder = Decoder(options, sizes)
 
     def encode(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance `[n, latent_size]` of z given volumes `[n, x, y, z]`."""
-        mean, log_variance = self.encoder(volumes[:, None])
+        mean, log_variance = self.encoder(self.around.take(volumes)[:, None])
         return mean.float(), log_variance.float()
 
     def decode(self, latents: Tensor) -> Tensor:
         """Volumes `[n, x, y, z]` for latents `[n, latent_size]`."""
-        return self.decoder(latents)[:, 0].float()
+        return self.around.give(self.decoder(latents)[:, 0].float())
 
     def scheduled(self, progress: Progress) -> dict[str, float]:
         """Nothing follows a schedule."""

@@ -82,13 +82,14 @@ class Table:
     paper : dict
         What all reported numbers were obtained with: compared with each measurement's settings.
         A column adds its own.
-    yardsticks : tuple of (str, str, str)
-        Row and value that a row must beat, lower being better, and the remark if not.
+    yardsticks : tuple of (str, str, str, str)
+        Row that the others must beat in a measure's value, lower being better, and the remark if
+        one does not.
     apart : bool
         Reported numbers stand in a block of their own as long as one was obtained on another grid
         than is measured on.
-    best : tuple of (str, str)
-        Value whose least row is marked, and the remark.
+    best : tuple of (str, str, str)
+        Measure and value whose least row is marked, and the remark.
     notes : tuple of str
     """
 
@@ -97,9 +98,9 @@ class Table:
     columns: tuple[Column, ...]
     reported: Path
     paper: Mapping[str, Any]
-    yardsticks: tuple[tuple[str, str, str], ...] = ()
+    yardsticks: tuple[tuple[str, str, str, str], ...] = ()
     apart: bool = False
-    best: tuple[tuple[str, str], ...] = ()
+    best: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

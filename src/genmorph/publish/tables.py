@@ -81,22 +81,26 @@ def _remark(
         where = f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
         of_grid = {runs.format(row=other.run) for other in table.rows}
         own = runs.format(row=row.run)
-        for key, remark in table.best:
-            means = _means(measured, key, of_grid)
+        for measure, key, remark in table.best:
+            means = _means(measured, measure, key, of_grid)
             if means and own == min(means, key=means.__getitem__):
                 remarks.append(remark + where)
-        for yardstick, key, remark in table.yardsticks:
-            means, other = _means(measured, key, of_grid), runs.format(row=yardstick)
+        for yardstick, measure, key, remark in table.yardsticks:
+            means = _means(measured, measure, key, of_grid)
+            other = runs.format(row=yardstick)
             if own != other and {own, other} <= set(means) and means[own] >= means[other]:
                 remarks.append(remark + where)
     return "; ".join(remarks)
 
 
-def _means(measured: Sequence[Measured], key: str, runs: Collection[str]) -> dict[str, float]:
-    """Mean of a value over the seeds of each of some runs that has it."""
+def _means(
+    measured: Sequence[Measured], measure: str, key: str, runs: Collection[str]
+) -> dict[str, float]:
+    """Mean of a measure's value over the seeds of each of some runs that has it."""
     values: dict[str, list[float]] = {}
     for entry in measured:
-        if entry.run in runs and key in entry.content["values"]:
+        of_measure = entry.content["measure"] == measure and entry.run in runs
+        if of_measure and key in entry.content["values"]:
             values.setdefault(entry.run, []).append(entry.content["values"][key])
     return {run: sum(own) / len(own) for run, own in values.items()}
 

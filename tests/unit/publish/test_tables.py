@@ -49,7 +49,7 @@ def table(tmp_path):
         ),
         reported=reported,
         paper={"data": "adni", "scale": "paper", "grid": "4x4x4", "n": 6},
-        yardsticks=(("mean", "l2", "no better than the mean"),),
+        yardsticks=(("mean", "reconstruction", "l2", "no better than the mean"),),
     )
 
 
@@ -302,7 +302,10 @@ def test_a_search_has_a_row_a_run_and_marks_the_best(table, measure, tmp_path):
         measure(run, "reconstruction", {"l2": l2})
         measure(run, "frechet", {"axial": axial})
     search = replace(
-        table, rows=(), yardsticks=(), best=(("axial", "least distance"), ("l2", "least L2"))
+        table,
+        rows=(),
+        yardsticks=(),
+        best=(("frechet", "axial", "least distance"), ("reconstruction", "l2", "least L2")),
     )
     rows, _, _ = written(search, measure, tmp_path, rows=["a", "a-beta_x2"])
     assert [row["remark"] for row in rows.values()] == ["least distance", "least L2"]

@@ -16,11 +16,16 @@ def measure(two: Comparison) -> Measurement:
     """How far the mean images of batches are apart, with what equal distributions would give.
 
     Against another split than the test scans, values against these stand beside, as `held_out_mmd`
-    and so on: a training reference rewards copies.
+    and so on: a training reference rewards copies. They are absent when the test scans are fewer
+    than a batch.
     """
     measurement = _against(two, two.options.split)
     if two.options.split == HELD_OUT or not two.by_splits:
         return measurement
+    held_out = len(two.split_ids(HELD_OUT))
+    if held_out < two.options.batch_size:
+        note = f"MMD to the {held_out} test scans: n/a, as batches are of {two.options.batch_size}."
+        return replace(measurement, notes=(*measurement.notes, note))
     beside = _against(two, HELD_OUT)
     return replace(
         measurement,

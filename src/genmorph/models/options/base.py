@@ -21,6 +21,21 @@ class ModelOptions(Options):
         return False
 
 
+class CentredOptions(ModelOptions):
+    """Options of a model that may describe what is left when the training mean is taken away."""
+
+    describes: Literal["volumes", "differences_from_mean"] = Field(
+        "volumes",
+        description="what is encoded and decoded: intensities, or their differences from the "
+        "training mean, as no paper has it, for runs too short to learn what all scans share",
+    )
+
+    @property
+    def starts_from_mean(self) -> bool:
+        """Whether the model is built from the mean image of its training scans."""
+        return self.describes == "differences_from_mean"
+
+
 class AutoencoderOptions(ModelOptions):
     """What P1's two variational autoencoders share: the encoder, its blocks, the KL term."""
 

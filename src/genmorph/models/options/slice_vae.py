@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from genmorph.models.options.base import ModelOptions
+from genmorph.models.options.base import CentredOptions
 
 
-class SliceVAEOptions(ModelOptions):
+class SliceVAEOptions(CentredOptions):
     """The 2D VAE of coronal slices with a Gaussian over slices (P2).
 
     Notes

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from genmorph.models.options.base import ModelOptions
+from genmorph.models.options.base import CentredOptions
 
 
-class VAE3DOptions(ModelOptions):
+class VAE3DOptions(CentredOptions):
     """The 3D VAE with reversible layers (baseline of P2).
 
     Notes

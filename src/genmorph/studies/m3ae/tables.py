@@ -56,7 +56,10 @@ TABLES = {
         ),
         reported=REPORTED,
         paper={},
-        best=(("all_axes", "least Fréchet distance"), ("l2", "least L2")),
+        best=(
+            ("frechet", "all_axes", "least Fréchet distance"),
+            ("reconstruction", "l2", "least L2"),
+        ),
         notes=(
             "Against the validation scans; x2 is twice the value of the model beside it. The paper "
             "searched on its validation set too, over values and by a criterion it does not state.",
@@ -98,7 +101,7 @@ TABLES = {
             "grid": "80x96x80",
             "n": 2592,
         },
-        yardsticks=(("training_mean", "l2", "no better than the mean"),),
+        yardsticks=(("training_mean", "reconstruction", "l2", "no better than the mean"),),
         notes=(
             "L2 is the mean squared error, as the paper names it.",
             "Half-sample SD: uncertainty of the distance beside it, over half-samples of people "

@@ -119,8 +119,13 @@ TABLES = {
         reported=REPORTED,
         paper={},
         yardsticks=(
-            ("training_mean_noise", "all_axes", "no better than mean plus noise"),
-            ("independent_slices", "coronal", "no more coherent than independent slices"),
+            ("training_mean_noise", "frechet", "all_axes", "no better than mean plus noise"),
+            (
+                "independent_slices",
+                "slice_consistency",
+                "coronal",
+                "no more coherent than independent slices",
+            ),
         ),
         notes=(
             *GRIDS,
@@ -146,7 +151,7 @@ TABLES = {
             ),
             reported=REPORTED,
             paper={},
-            best=(("l2", "least L2"),),
+            best=(("reconstruction", "l2", "least L2"),),
             notes=(
                 "Reconstructions of the validation scans; x0.1 is a tenth of the learning rate of "
                 "the model beside it. The paper does not state its criterion.",

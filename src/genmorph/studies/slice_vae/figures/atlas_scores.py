@@ -13,6 +13,7 @@ from genmorph.publish.figures import (
     INK,
     MM_PER_INCH,
     PAGE_WIDTH_MM,
+    POINTS_PER_INCH,
     QUIET,
     SMALL_POINTS,
     TITLE_POINTS,
@@ -41,6 +42,7 @@ BOUND = "scans on scans"
 INSTRUMENT = "segmenter_held_out_dice"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 LEFT_MM, RIGHT_MM, TOP_MM, PANEL_MM, NAMES_MM, LEGEND_MM = 14.0, 2.0, 6.0, 34.0, 9.0, 7.0
+LETTER_WIDTH = 0.62  # of its size, the space between two names included
 SPAN = 0.72  # of a structure's share of the axis that its marks take
 
 
@@ -242,9 +244,18 @@ def _panel(
     axes.set_ylabel("Dice of carried labels", size=SMALL_POINTS + 0.5, labelpad=2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=2, width=0.4, pad=1.5, labelsize=SMALL_POINTS, labelcolor=QUIET)
-    axes.tick_params(axis="x", length=0, labelsize=SMALL_POINTS - 0.5)
+    axes.tick_params(axis="x", length=0, labelsize=_size_of_names(names))
     axes.grid(axis="y", linewidth=0.25, color="#d8d8d8")
     axes.set_axisbelow(True)
+
+
+def _size_of_names(names: Sequence[str]) -> float:
+    """Points at which the longest word of all names fits its share of the axis."""
+    longest = max(len(line) for name in names for line in _words(name))
+    share_mm = (PAGE_WIDTH_MM - LEFT_MM - RIGHT_MM) / (len(names) + 0.2)
+    return min(
+        SMALL_POINTS - 0.5, share_mm / (longest * LETTER_WIDTH) * POINTS_PER_INCH / MM_PER_INCH
+    )
 
 
 def _words(name: str) -> list[str]:
@@ -260,16 +271,15 @@ def _words(name: str) -> list[str]:
 
 def notes_of(scores: Mapping[str, Measurement]) -> list[str]:
     """What a panel's marks are made of: pairs, who has no score and why, the network's own Dice."""
-    counted = [
-        f"{title} {one.n['scored_pairs']}" for title, one in scores.items() if MEAN in one.values
-    ]
-    told = [f"Pairs: {', '.join(counted)}."] if counted else []
+    counted: list[str] = []
     without: dict[str, list[str]] = {}
     for title, one in scores.items():
         if MEAN not in one.values:
             without.setdefault(" ".join(one.notes) or "No pair was scored.", []).append(title)
-        elif failed := one.n.get("failed_pairs"):
-            told.append(f"{title}: {failed} pairs could not be registered.")
+            continue
+        failed = one.n.get("failed_pairs", 0)
+        counted.append(f"{title} {one.n['scored_pairs']}" + (f" ({failed} failed)" * bool(failed)))
+    told = [f"Pairs: {', '.join(counted)}."] if counted else []
     told += [f"n/a ({', '.join(titles)}): {reason}" for reason, titles in without.items()]
     own = {round(one.values[INSTRUMENT], 2) for one in scores.values() if INSTRUMENT in one.values}
     if own:

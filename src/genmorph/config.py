@@ -102,6 +102,11 @@ class Cohort(Options):
         description="label maps of the scans, e.g. FreeSurfer's; null: a made cohort's own",
     )
 
+    @property
+    def labelled(self) -> bool:
+        """Whether there are label maps: given ones, or those that a made cohort brings along."""
+        return self.labels is not None or self.simulate is not None
+
     @model_validator(mode="after")
     def _one_source(self) -> Cohort:
         if (self.root is None) == (self.simulate is None):

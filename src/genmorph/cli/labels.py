@@ -45,5 +45,5 @@ Status = Annotated[
 
 
 def label_files(source: LabelSource) -> list[Path]:
-    """Tables that tell where a source's maps belong."""
-    return [path for path in (source.status, source.manifest, source.names) if path is not None]
+    """Tables of the study that tell where a source's maps belong; `names` comes with the maps."""
+    return [path for path in (source.status, source.manifest) if path is not None]

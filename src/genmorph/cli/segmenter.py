@@ -66,7 +66,7 @@ def segmenter(
     values = read_parameters(parameters)
     from genmorph.processes import limit_threads
 
-    limit_threads(values.pop("numerical_threads", 1))
+    limit_threads(values.get("numerical_threads", 1))
     from genmorph.errors import CohortError, ConfigError
     from genmorph.files import atomic_path, locked, sha256_bytes, write_json
     from genmorph.metrics.label_groups import group_names, structures_of
@@ -85,8 +85,9 @@ def segmenter(
         raise ConfigError(
             "segmenter: n_labels follows from the grouping", "leave it out of the parameters"
         )
-    values["n_labels"] = len(group_names(grouping))
-    options = validate(SliceSegmenterOptions, values, "segmenter")
+    own = {key: value for key, value in values.items() if key != "numerical_threads"}
+    n_labels = len(group_names(grouping))
+    options = validate(SliceSegmenterOptions, own | {"n_labels": n_labels}, "segmenter")
     store = Store(index.parent)
     source = LabelSource(labels, grouping, labels_file, space, status, manifest, labels_names)
     maps = LabelMaps(source, store)
@@ -109,13 +110,14 @@ def segmenter(
         recording(
             "segmenter",
             out=out,
-            parameters=options.model_dump(mode="json") | settings,
+            parameters=values,
             inputs=[index, index.with_name("store.json"), *label_files(source)],
             outputs=files,
             seeds={"seed": seed},
         ) as record,
     ):
-        for path in maps.files.values():
+        record.note(**settings, n_labels=n_labels)
+        for path in (*maps.files.values(), *filter(None, (labels_names,))):
             record.add_input(path, base="external")
         # a byte a voxel: all label maps are held at once
         grouped = {scan_id: maps[scan_id] for scan_id in ids}

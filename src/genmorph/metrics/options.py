@@ -199,6 +199,8 @@ class Measure:
     summary : str
     of_tissues : bool
         It looks at the segmented tissues of both stores, not at the volumes themselves.
+    of_labels : bool
+        It needs label maps of the cohort.
     own_rule : bool
         The workflow has a rule for it alone, as it needs or writes more than the others do.
     of_model : str or None
@@ -210,6 +212,7 @@ class Measure:
     summary: str
     of_tissues: bool = False
     own_rule: bool = False
+    of_labels: bool = False
     of_model: str | None = None
 
 
@@ -261,6 +264,7 @@ MEASURES: dict[str, Measure] = {
         "P2",
         "Realistic atlas score: Dice of labels carried to real scans.",
         own_rule=True,
+        of_labels=True,
     ),
     "memorisation": Measure(
         MemorisationOptions,

@@ -62,6 +62,7 @@ class Plan(Targets):
             "sample": runs,
             "reconstruct": [(*run, store) for run in runs for store in SPLIT_OF_STORE],
             "controls": [(), *((group,) for group in GROUPS)],
+            "segmenter": self._segmenters(),
             "segment": [(), *((split,) for split in SPLITS)],
             **self._measures_by_command(),
             "table": [(name, table) for name, room in every for table in room.spec.tables],
@@ -76,6 +77,18 @@ class Plan(Targets):
                 for command, all_names in wanted.items()
             },
         }
+
+    def _segmenters(self) -> list[tuple[str, str]]:
+        """Cohort and recipe of each network of the realistic atlas score."""
+        return sorted(
+            {
+                (room.cohort, room.recipe_of[run])
+                for room in self.studies.values()
+                for measure, options in room.measures.items()
+                if options["kind"] == "atlas_score"
+                for run in room.measured_runs(measure)
+            }
+        )
 
     def _measures_by_command(self) -> dict[str, list[tuple[str, str]]]:
         commands: dict[str, list[tuple[str, str]]] = {}

@@ -10,6 +10,7 @@ from genmorph.cohorts.simulate.trees import TREES
 from genmorph.config import SCALES
 from genmorph.controls.groups import module_of_group
 from genmorph.files import canonical_json
+from genmorph.metrics.options import MEASURES
 from genmorph.metrics.tissue_volumes import TISSUES as TISSUES_TESTED
 from genmorph.models import module_of
 from genmorph.plan.base import NOTEBOOKS, POPULATION, Settled
@@ -220,7 +221,19 @@ class Parameters(Settled):
             # a paper's table has rows of its own
             "rows": None if spec.rows == "study" else self._tried(study, table),
             "grids": {run: how["grid"] for run, how in self._runs(study).items()},
+            "absent": self._absent(study, table),
         }
+
+    def _absent(self, study: str, table: str) -> list[str]:
+        """What a reader must know of measures that the study's cohort does not allow."""
+        room = self.study(study)
+        kinds = {room.measures[name]["kind"] for name in room.spec.tables[table].measures}
+        if room.labelled or not any(MEASURES[kind].of_labels for kind in kinds):
+            return []
+        return [
+            f"Realistic atlas score: n/a, as cohort {room.cohort} has no label maps "
+            f"(cohorts.{room.cohort}.labels)."
+        ]
 
     def _tried(self, study: str, table: str) -> list[str]:
         """Runs of the search that a table shows."""

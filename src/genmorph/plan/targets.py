@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from genmorph.config import SCALES
@@ -97,7 +98,8 @@ class Targets(Inputs):
             *(
                 str(self.paths.fill("figure", study=study, figure=figure))
                 for study in studies
-                for figure in self.study(study).spec.figures
+                for figure, spec in self.study(study).spec.figures.items()
+                if self.study(study).labelled or not _of_labels(spec.needs)
             ),
         ]
 
@@ -112,3 +114,8 @@ class Targets(Inputs):
     def notebooks(self) -> list[str]:
         """Executed notebooks."""
         return [str(self.paths.fill("notebook", notebook=name)) for name in self.notebook_names]
+
+
+def _of_labels(needs: Iterable[str]) -> bool:
+    """Whether a figure shows what label maps are needed for."""
+    return any(need.startswith(("segmenters:", "measure:atlas_score")) for need in needs)

@@ -38,7 +38,8 @@ def write_table(
     measured, trainings : sequence of Measured
         As `read_measurements` and `read_trainings` give them.
     parameters : mapping
-        `scale`, `caption`, `grids` of the runs, and `rows`: the runs, when the table does not name
+        `scale`, `caption`, `grids` of the runs, `absent` (sentences on measures that could not be
+        taken at all), and `rows`: the runs, when the table does not name
         them.
     out : Path
 
@@ -138,7 +139,7 @@ def _notes(
     seeds = {entry.seed for entry in measured}
     if len(seeds) > 1:
         notes.append(f"Mean ± SD over {len(seeds)} seeds; a half-sample SD is a mean over them.")
-    notes += table.notes
+    notes += (*table.notes, *parameters.get("absent", ()))
     if trainings:
         notes.append(
             "Seconds are the training's wall time, which differs from run to run; trivial "

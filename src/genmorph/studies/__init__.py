@@ -41,6 +41,8 @@ class Study:
     spec : Spec
     cohort : str
         Cohort in the study's role.
+    labelled : bool
+        Whether the cohort has label maps; without them nothing has an atlas score.
     recipes : dict
         `{name: recipe}` on the scale's grids, as JSON values; the study's own first.
     samples : int or None
@@ -66,6 +68,7 @@ class Study:
     name: str
     spec: Spec
     cohort: str
+    labelled: bool
     recipes: dict[str, dict[str, Any]]
     samples: int | None
     models: dict[str, dict[str, Any]]
@@ -107,7 +110,10 @@ class Study:
 
     def _can_be_measured(self, run: str, measure: str) -> bool:
         """Whether a run has what a measure looks at: a store, or a model of its architecture."""
-        architecture = MEASURES[self.measures[measure]["kind"]].of_model
+        kind = MEASURES[self.measures[measure]["kind"]]
+        if kind.of_labels and not self.labelled:
+            return False
+        architecture = kind.of_model
         if run in self.trained:
             return architecture in (None, self.trained[run]["architecture"])
         store = self.measures[measure]["store"]
@@ -185,6 +191,7 @@ def resolve_study(name: str, config: Config) -> Study:
         name=name,
         spec=spec,
         cohort=roles.cohort,
+        labelled=config.cohorts[roles.cohort].labelled,
         recipes=recipes,
         samples=scale.samples,
         models=models,

@@ -94,3 +94,17 @@ def test_the_sweep_takes_the_papers_rates_at_each_size():
 def test_large_scales_measure_anatomy_unasked():
     assert "nowhere/tables/slice_vae_anatomy.csv" in plan(scale="paper").tables("slice_vae")
     assert "nowhere/tables/slice_vae_anatomy.csv" not in plan().tables("slice_vae")
+
+
+def test_a_cohort_without_labels_has_all_but_the_atlas_score():
+    made = plan(
+        cohorts={"real": {"layout": "hcp", "root": "/nowhere"}},
+        studies={"slice_vae": {"cohort": "real"}},
+    )
+    figures = made.figures("slice_vae")
+    assert "nowhere/figures/slice_vae_samples.png" in figures
+    assert "nowhere/figures/slice_vae_atlas_scores.png" not in figures
+    assert not any("atlas_score" in file for file in made.measurements("slice_vae", "beyond"))
+    absent = made.parameters("table", "slice_vae", "beyond")["absent"]
+    assert "cohorts.real.labels" in absent[0]
+    assert plan().parameters("table", "slice_vae", "beyond")["absent"] == []

@@ -67,9 +67,10 @@ def measure(
             labels, grouping, labels_file, space, status, two.manifest, labels_names
         )
         manual = _manual_labels(source, learnt, two.real)
-        for table in (status, labels_names):
-            if table is not None:
-                two.record.add_input(table)
+        if status is not None:
+            two.record.add_input(status)
+        if labels_names is not None:  # it comes with the maps
+            two.record.add_input(labels_names, base="external")
     how = validate(Registration, options.registration, "atlas_score.registration")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return measure_atlas_score(

@@ -239,7 +239,7 @@ def _panel(
         axes.text(0.5, 0.5, "no score", size=SMALL_POINTS + 0.5, color=QUIET, **place)
     axes.axvline(0.5, linewidth=0.4, color=QUIET)
     axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_ylim(0.0, 1.0)
+    axes.set_ylim(-0.03, 1.0)  # a mark at 0 is seen whole
     axes.set_xticks(range(len(names)), ["\n".join(_words(name)) for name in names])
     axes.set_ylabel("Dice of carried labels", size=SMALL_POINTS + 0.5, labelpad=2)
     axes.spines[["top", "right"]].set_visible(False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from genmorph.errors import GenmorphError
 from genmorph.publish.figures import grid_words, small_print, voxel_sizes
+from genmorph.studies.slice_vae.tables import ROWS
 
 if TYPE_CHECKING:
     from genmorph.store import Store
@@ -17,6 +18,7 @@ Files = Mapping[str, Path]
 Values = Mapping[str, Any]
 Grid = tuple[int, int, int]
 
+TITLES = {row.run: row.title for row in ROWS}
 REAL = "training_scans"  # the trivial reference whose samples are scans
 REAL_TITLE = "scans"
 
@@ -44,7 +46,7 @@ class Run:
     @property
     def title(self) -> str:
         """The model in words."""
-        return REAL_TITLE if self.model == REAL else self.model.replace("_", " ")
+        return REAL_TITLE if self.model == REAL else TITLES.get(self.model, self.model)
 
 
 def runs_of(values: Values, names: Iterable[str]) -> list[Run]:

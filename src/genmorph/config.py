@@ -128,6 +128,11 @@ class StudyRoles(Options):
         description='more populations, or others under the study\'s names: {old: "age_years > 70", '
         "young: {field: age_years, lowest: 0.2}}",
     )
+    segmenters: dict[str, dict[str, Any]] = Field(
+        {},
+        description="{recipe: {option: value}} over the networks of the realistic atlas score, e.g. "
+        "{slice_vae_64: {epochs: 40}}",
+    )
 
 
 class Features(Options):

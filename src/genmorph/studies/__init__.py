@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,7 @@ def resolve_study(name: str, config: Config) -> Study:
         variant_of={variant: model for variant, (model, _) in variants.items()},
         populations=_populations(spec, roles.populations, name),
         measures=_measures(spec, scale, name),
-        segmenters={recipe: _segmenter(spec, scale, recipe, name) for recipe in recipes},
+        segmenters=_segmenters(spec, scale, roles.segmenters, recipes, name),
         template_scan=roles.template_scan,
     )
 
@@ -233,10 +233,26 @@ def _measures(spec: Spec, scale: ScaleSpec, study: str) -> dict[str, dict[str, A
     return measures
 
 
-def _segmenter(spec: Spec, scale: ScaleSpec, recipe: str, study: str) -> dict[str, Any]:
-    values = merge(merge(spec.segmenter, scale.segmenter), scale.segmenters.get(recipe, {}))
-    options = validate(SliceSegmenterOptions, values, f"{study}.segmenter")
-    return options.model_dump(mode="json", exclude={"n_labels"})  # as many as the labels have
+def _segmenters(
+    spec: Spec,
+    scale: ScaleSpec,
+    own: Mapping[str, dict[str, Any]],
+    recipes: Collection[str],
+    study: str,
+) -> dict[str, dict[str, Any]]:
+    """Options of the slice segmenter by recipe: the user's over the scale's over the room's."""
+    for name in own:
+        if name not in recipes:
+            hint = did_you_mean(name, recipes)
+            raise ConfigError(f"studies.{study}.segmenters: no recipe '{name}'; {hint}")
+    common = merge(spec.segmenter, scale.segmenter)
+    segmenters = {}
+    for name in recipes:
+        values = merge(merge(common, scale.segmenters.get(name, {})), own.get(name, {}))
+        options = validate(SliceSegmenterOptions, values, f"studies.{study}.segmenters.{name}")
+        # as many labels as the cohort's grouping has
+        segmenters[name] = options.model_dump(mode="json", exclude={"n_labels"})
+    return segmenters
 
 
 def recipe_names(name: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import csv
 import pytest
 
 from genmorph.config import SCALES, Config
+from genmorph.errors import ConfigError
 from genmorph.plan import Plan
 from genmorph.studies import load_spec
 from genmorph.studies.slice_vae.tables import REPORTED, SIZES, TABLES
@@ -108,3 +109,16 @@ def test_a_cohort_without_labels_has_all_but_the_atlas_score():
     absent = made.parameters("table", "slice_vae", "beyond")["absent"]
     assert "cohorts.real.labels" in absent[0]
     assert plan().parameters("table", "slice_vae", "beyond")["absent"] == []
+
+
+def test_a_segmenter_is_set_by_recipe():
+    def of(**segmenters):
+        roles = {"cohort": "simulated_hcp", "segmenters": segmenters}
+        return plan(studies={"slice_vae": roles})
+
+    made = of(slice_vae={"epochs": 9})
+    assert made.parameters("segmenter", "simulated_hcp", "slice_vae")["epochs"] == 9
+    other = made.parameters("segmenter", "simulated_hcp", "slice_vae_64")["epochs"]
+    assert other == plan().parameters("segmenter", "simulated_hcp", "slice_vae_64")["epochs"]
+    with pytest.raises(ConfigError, match="no recipe 'slice_va'"):
+        of(slice_va={})

@@ -18,7 +18,8 @@ Files = Mapping[str, Path]
 Values = Mapping[str, Any]
 Grid = tuple[int, int, int]
 
-TITLES = {row.run: row.title for row in ROWS}
+# as the table has them, but for what would not fit beside a picture
+TITLES = {row.run: row.title.removeprefix("3D ") for row in ROWS} | {"vae3d": "3D VAE"}
 REAL = "training_scans"  # the trivial reference whose samples are scans
 REAL_TITLE = "scans"
 

@@ -134,7 +134,7 @@ def write_page(counts: dict[str, Any]) -> None:
         "fails under the right code and names the change first",
         "false_alarms": "audits that fail although nothing changed: as it is, on a clone with "
         "copied results, in a moved folder",
-        "faults": "full disk, quota, read-only results, two workflows on one folder, a store cut "
+        "faults": "full disk, quota, read-only results, a store cut "
         "short, a flipped bit in a checkpoint, an edited measurement: refused or redone, and named",
         "fuzz_crashes": "readers of foreign files that did anything but read or refuse in words, "
         "over all damaged files",

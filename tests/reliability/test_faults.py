@@ -1,4 +1,7 @@
-"""Faults of disks and files: refused or redone, and named; the same command then just works."""
+"""Faults of disks and files: refused or redone, and named; the same command then just works.
+
+Two workflows on one folder: `test_smoke.py`.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def test_a_store_cut_short_is_refused_and_named(copy):
     assert "shard-0000.zarr" in said and "run the workflow again" in said
     # the cure works
     shutil.rmtree(copy / RUN / "samples")
-    done = run_snakemake(*SMOKE, "--", TABLE, folder=copy)
+    done = run_snakemake(*SMOKE, "--", f"{RUN}/samples/index.tsv", TABLE, folder=copy)
     assert done.returncode == 0, done.text[-3000:]
     assert run_genmorph("audit", TABLE, folder=copy).returncode == 0
 
@@ -135,25 +138,3 @@ def test_a_measurement_edited_by_hand_shows_in_the_audit(copy):
     assert done.returncode == 1
     assert f"{RUN}/measures/diversity.json".removeprefix("results/") in done.stdout
     assert "FAIL outputs" in done.stdout
-
-
-def test_two_snakemakes_on_one_folder(copy):
-    """The second is refused while the first runs; the first ends as if nothing had been."""
-    shutil.rmtree(copy / RUN)
-    (copy / TABLE).unlink()
-    first = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *SMOKE, "--", TABLE],
-        cwd=copy,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    for line in first.stdout:
-        if "localrule" in line or "rule train_model" in line or "Execute" in line:
-            break
-    second = run_snakemake(*SMOKE, "--", TABLE, folder=copy)
-    assert second.returncode != 0
-    assert "another workflow is running" in second.text
-    rest = first.stdout.read()
-    assert first.wait() == 0, rest[-3000:]
-    assert run_genmorph("audit", TABLE, folder=copy).returncode == 0

@@ -130,8 +130,8 @@ class StudyRoles(Options):
     )
     segmenters: dict[str, dict[str, Any]] = Field(
         {},
-        description="{recipe: {option: value}} over the networks of the realistic atlas score, e.g. "
-        "{slice_vae_64: {epochs: 40}}",
+        description="{recipe: {option: value}} over the networks of the realistic atlas score, "
+        "e.g. {slice_vae_64: {epochs: 40}}",
     )
 
 

@@ -102,7 +102,7 @@ def words(figure) -> list[str]:
 def test_runs_are_named_by_the_grid_they_have():
     runs = runs_of(VALUES, VALUES["models"])
     assert [(run.title, run.grid[0]) for run in runs] == [
-        ("scans", 8), ("scans", 16), ("slice VAE", 8), ("slice VAE", 16), ("3D α-GAN", 8),
+        ("scans", 8), ("scans", 16), ("slice VAE", 8), ("slice VAE", 16), ("α-GAN", 8),
     ]  # fmt: skip
     assert grids_of(runs) == [(8, 8, 8), (16, 16, 16)]
     twice = {**VALUES, "runs": {**VALUES["runs"], "slice_vae-256": VALUES["runs"]["slice_vae-64"]}}
@@ -119,9 +119,9 @@ def test_sample_headings_name_the_grid_of_the_store_not_of_the_run():
     volumes = {
         ("scans", 0): ([brain(8)] * 2, (8.0, 8.0, 8.0)),
         ("scans", 1): ([brain(16)] * 2, (4.0, 4.0, 4.0)),
-        ("3D α-GAN", 0): ([brain(8)] * 2, (8.0, 8.0, 8.0)),
+        ("α-GAN", 0): ([brain(8)] * 2, (8.0, 8.0, 8.0)),
     }
-    figure = draw_samples(volumes, rows=["scans", "3D α-GAN"], grids=["coarse", "fine"])
+    figure = draw_samples(volumes, rows=["scans", "α-GAN"], grids=["coarse", "fine"])
     told = words(figure)
     assert "coarse" in told and "fine" in told and told.count("not made") == 2
     shown = [axes.images[0] for axes in figure.axes if axes.images]
@@ -161,10 +161,10 @@ def test_labels_lie_over_their_slice_or_a_reason_stands_there():
     voxels = (8.0, 8.0, 8.0)
     pictures = {
         ("scans", 0): Labelled(volume, voxels, labels),
-        ("3D α-GAN", 0): Labelled(volume, voxels, "the volume is constant"),
+        ("α-GAN", 0): Labelled(volume, voxels, "the volume is constant"),
     }
     figure = draw_segmentations(
-        pictures, rows=["scans", "3D α-GAN"], grids=["grid"], structures=structures
+        pictures, rows=["scans", "α-GAN"], grids=["grid"], structures=structures
     )
     over = figure.axes[1].images[1].get_array()
     assert (over.mask == ~np.isin(labels[:, 4].T, (1, 2))).all()
@@ -210,7 +210,7 @@ def score(mean=None, note="", pairs=8, **settings) -> Measurement:
 
 
 def test_marks_stand_at_the_scores_and_the_bound_is_a_line():
-    panels = {(8, 8, 8): {"scans": score(0.7), "slice VAE": score(0.6), "3D α-GAN": score(0.3)}}
+    panels = {(8, 8, 8): {"scans": score(0.7), "slice VAE": score(0.6), "α-GAN": score(0.3)}}
     figure = draw_atlas_scores(panels)
     (axes,) = figure.axes
     bound = [
@@ -224,7 +224,7 @@ def test_marks_stand_at_the_scores_and_the_bound_is_a_line():
         for box in axes.containers
         if abs(box.lines[0].get_xdata()[0]) < 0.5
     }
-    assert marks == {"slice VAE": 0.6, "3D α-GAN": 0.3}
+    assert marks == {"slice VAE": 0.6, "α-GAN": 0.3}
     names = [text.get_text() for text in axes.get_xticklabels()]
     assert names == ["mean", "cortex", "ventricles"]
 
@@ -234,13 +234,13 @@ def test_a_run_without_a_score_is_named_with_its_reason():
         notes_of(
             {
                 "slice VAE": score(note="No score: the segmenter is bad."),
-                "3D WGAN GP": score(note="No score: the segmenter is bad."),
-                "3D α-GAN": score(0.4, pairs=6),
+                "WGAN GP": score(note="No score: the segmenter is bad."),
+                "α-GAN": score(0.4, pairs=6),
             }
         )
     )
-    assert "n/a (slice VAE, 3D WGAN GP): No score: the segmenter is bad." in told
-    assert "Pairs: 3D α-GAN 6." in told and "0.81" in told
+    assert "n/a (slice VAE, WGAN GP): No score: the segmenter is bad." in told
+    assert "Pairs: α-GAN 6." in told and "0.81" in told
     assert "No bound: no run training_scans" in told
 
 

@@ -110,7 +110,8 @@ def command_of(kind: str) -> Callable[..., None]:
     ----------
     kind : str
         Name of the measure and of the module here whose `measure(two, *, ...)` gives a
-        `Measurement`; its keyword arguments are options of the command.
+        `Measurement`; its keyword arguments are options of the command. A measure that looks at
+        something else than a store or its tissues opens it itself, with `open_made(path, real)`.
     """
     module = importlib.import_module(f"genmorph.cli.evaluate.{kind}")
     shared = inspect.signature(_shared, eval_str=True).parameters
@@ -122,7 +123,8 @@ def command_of(kind: str) -> Callable[..., None]:
 
     def evaluate(**values: Any) -> None:
         out = values["out"]
-        with comparing(kind, **{name: values[name] for name in shared}) as two:
+        given = {name: values[name] for name in shared}
+        with comparing(kind, **given, open_made=getattr(module, "open_made", None)) as two:
             measurement = module.measure(two, **{name: values[name] for name in own})
             write(out, placed(measurement, two.real, two.made, two.options.split))
 
@@ -155,8 +157,14 @@ def comparing(
     participants: Path | None,
     out: Path,
     parameters: str,
+    open_made: Callable[[Path, Store], tuple[Any, Path]] | None = None,
 ) -> Iterator[Comparison]:
     """Open both sides under a lock on `out`, and record the command when the body has ended.
+
+    Parameters
+    ----------
+    open_made : callable, optional
+        Gives the measured side and the file that describes it, when it is no store.
 
     Raises
     ------
@@ -180,13 +188,10 @@ def comparing(
     if (manifest is None) != (participants is None):
         raise CohortError("--manifest and --participants go together", "give both, or neither")
     real, real_described = opened(reference, MEASURES[kind].of_tissues)
-    if MEASURES[kind].of_model is None:
+    if open_made is None:
         made, described = opened(generated, MEASURES[kind].of_tissues)
     else:
-        from genmorph.cli.evaluate.trained_model import TrainedModel
-
-        made = TrainedModel(generated, real.description.source["cohort"])
-        described = made.summary
+        made, described = open_made(generated, real)
 
     def split_ids(split: str) -> list[str]:
         if manifest is None or participants is None:

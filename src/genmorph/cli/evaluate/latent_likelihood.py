@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genmorph.cli.evaluate.common import Comparison
 from genmorph.errors import CohortError, MeasurementError
 from genmorph.metrics.measurement import Measurement
+
+if TYPE_CHECKING:
+    from genmorph.store import Store
+
+
+def open_made(checkpoint: Path, real: Store) -> tuple[Any, Path]:
+    """The trained model, and the summary of its training."""
+    from genmorph.cli.evaluate.trained_model import TrainedModel
+
+    made = TrainedModel(checkpoint, real.description.source["cohort"])
+    return made, made.summary
 
 
 def measure(

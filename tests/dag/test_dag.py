@@ -104,7 +104,7 @@ def test_a_missing_root_is_named_when_its_cohort_is_read(project, tmp_path):
     overlay = project / "mine.yaml"
     overlay.write_text(
         f"cohorts: {{mine: {{root: {tmp_path / 'nowhere'}}}}}\n"
-        "studies: {m3ae: {cohort: mine}}\nresults: results/mine\n"
+        "studies: {m3ae: {cohort: mine}, slice_vae: null}\nresults: results/mine\n"
     )
     done = snakemake(
         "--profile", "profiles/local", "--configfile", "mine.yaml", "--", "all", folder=project

@@ -322,7 +322,7 @@ def test_ten_new_scans_would_preprocess_one_shard(copy):
     overlay = copy / "mine.yaml"
     overlay.write_text(
         "results: results/mine\ncohorts: {mine: {root: scans}}\n"
-        "studies: {m3ae: {cohort: mine}}\npreprocessing: {shard_size: 8}\n"
+        "studies: {m3ae: {cohort: mine}, slice_vae: null}\npreprocessing: {shard_size: 8}\n"
     )
     words = ("--profile", "profiles/local", "--configfile", "mine.yaml", "--config", "scale=smoke")
     store = "results/mine/preprocessed/mine/m3ae/index.tsv"

@@ -126,7 +126,7 @@ def test_a_root_of_another_scale_is_refused(project):
     Plan(values)
     with pytest.raises(ConfigError, match=r"holds scale 'demo'.*asks for 'smoke'"):
         Plan(values | {"scale": "smoke"})
-    moved = values | {"cohorts": {"simulated": {"root": "elsewhere"}}}
+    moved = values | {"cohorts": {"simulated": {"root": "elsewhere"}}, "studies": {"m3ae": {}}}
     with pytest.raises(ConfigError, match="holds cohort 'simulated'"):
         Plan(moved)
 

@@ -16,16 +16,16 @@ AFFINE = [[2.0, 0, 0, -9], [0, 3.0, 0, -8], [0, 0, 4.0, -7], [0, 0, 0, 1]]
 
 
 @pytest.mark.parametrize(
-    ("model", "entity", "synthetic"),
+    ("run", "entity", "synthetic"),
     [
-        (None, "preproc", False),
-        ("m3ae", "synthetic", True),
-        ("training_scans", "preproc", False),
+        ({}, "preproc", False),
+        ({"model": "m3ae", "reference": None}, "synthetic", True),
+        ({"model": "training_scans-64", "reference": "training_scans"}, "preproc", False),
     ],
 )
-def test_images_have_the_right_affine_and_say_what_they_are(tmp_path, model, entity, synthetic):
+def test_images_have_the_right_affine_and_say_what_they_are(tmp_path, run, entity, synthetic):
     volume = np.random.default_rng(0).random((3, 5, 4)).astype(np.float32)
-    source = {"cohort": "tiny"} | ({"model": model} if model else {})
+    source = {"cohort": "tiny"} | run
     description = Description(AFFINE, "volumes", "made", source)
     write_store(
         tmp_path / "s",

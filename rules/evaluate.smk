@@ -268,7 +268,7 @@ rule score_atlas:
         measure=plan.measure_names("atlas_score"),
     conda:
         "../envs/genmorph.yaml"
-    threads: plan.config.preprocessing.workers
+    threads: plan.config.compute.threads
     resources:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 600 * attempt,

@@ -88,11 +88,13 @@ def _anatomy(size: int) -> tuple[Column, ...]:
     """Anatomy of the samples, of one size."""
     return (
         *(
-            _of_size(size, f"{tissue} (ml)", "tissue_volumes", f"{tissue}_generated_mean", ".0f")
+            _of_size(size, f"{tissue} (ml)", "tissue_volumes", f"{tissue}_generated_ml", ".0f")
             for tissue in ("GM", "WM", "CSF")
         ),
         _of_size(size, "peak t of gray matter", "vbm", "peak_t", ".1f"),
-        _of_size(size, "share of samples flagged as memorised", "memorisation", "flagged", ".2f"),
+        _of_size(
+            size, "share of samples flagged as memorised", "memorisation", "share_flagged", ".2f"
+        ),
     )
 
 

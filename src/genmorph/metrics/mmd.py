@@ -9,6 +9,7 @@ stand in the settings, and the expected floor stands beside the value.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import statistics
@@ -23,6 +24,9 @@ from genmorph.metrics.volumes import checked_volume, constant_note, is_constant
 from genmorph.seeds import derive_seed
 
 Convention = Literal["biased", "biased_per_voxel", "unbiased"]
+
+# of a side's volumes, kept for the repeats that draw them again; others are read anew
+KEPT_BYTES = 256 * 2**20
 
 # -- one pair of batches ---------------------------------------------------------------------------
 
@@ -136,7 +140,7 @@ def measure_mmd(
     Parameters
     ----------
     generated, reference : mapping of str to ndarray
-        Volumes `[x, y, z]` in [0, 1] by id; read when needed, one at a time.
+        Volumes `[x, y, z]` in [0, 1] by id; read when needed, and few are kept.
     convention : {'biased', 'biased_per_voxel', 'unbiased'}
         P2 and P3 report the first, P5 the second.
     batch_size, repeats : int
@@ -272,9 +276,11 @@ def _sides(
     for name, volumes in (("generated", generated), ("reference", reference)):
         if not len(volumes):
             raise MeasurementError(f"MMD: no {name} volumes")
-    shape = np.shape(reference[next(iter(reference))])
+    first = reference[next(iter(reference))]
+    shape, kept = np.shape(first), max(1, KEPT_BYTES // np.asarray(first).nbytes)
 
     def reader(volumes: Mapping[str, np.ndarray]) -> Callable[[str], np.ndarray]:
+        @functools.lru_cache(maxsize=kept)
         def read(scan_id: str) -> np.ndarray:
             volume = checked_volume("MMD", scan_id, volumes[scan_id], shape)
             if is_constant(volume):

@@ -21,6 +21,7 @@ for all the pairs it is in.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -288,17 +289,18 @@ def _smooth_first_axis(image: torch.Tensor, taps: int, *, inside: bool) -> torch
     return smoothed
 
 
+@functools.lru_cache(maxsize=32)
 def _band_matrix(size: int, taps: int, *, inside: bool) -> np.ndarray:
     """The window of every voxel along an axis as rows of a matrix, float32.
 
     `[size, size]` with mirrored borders (the edge repeated), or the rows of windows that lie
     inside, `[size - taps + 1, size]`.
     """
-    from scipy.ndimage import correlate1d
-
     reach = taps // 2
     weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / SIGMA_VOXELS))
-    matrix = correlate1d(np.eye(size), weights / weights.sum(), axis=0, mode="reflect")
+    mirrored = np.pad(np.eye(size), ((reach, reach), (0, 0)), mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(mirrored, taps, axis=0)
+    matrix = windows @ (weights / weights.sum())
     return (matrix[reach : size - reach] if inside else matrix).astype(np.float32)
 
 

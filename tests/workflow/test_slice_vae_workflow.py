@@ -60,9 +60,15 @@ def test_every_heading_names_its_grid_and_reported_numbers_stand_apart(finished)
 
 def test_every_trained_model_is_measured_on_its_grids(finished):
     shown = rows(finished / "results/tables/slice_vae_table1.csv")
-    for row in shown.values():
+    notes = (finished / "results/tables/slice_vae_table1.md").read_text()
+    for name, row in shown.items():
         assert float(row["MMD at 16x16x16, measured"]) >= 0
-        assert 0 <= float(row["MS-SSIM at 16x16x16, measured"]) <= 1
+        similarity = row["MS-SSIM at 16x16x16, measured"]
+        if similarity == "n/a":  # two steps of training: noise, whose similarity may be undefined
+            assert re.search(rf"MS-SSIM: not defined for .*Rows: .*{re.escape(name)}", notes)
+        else:
+            assert 0 <= float(similarity) <= 1
+    assert sum(row["MS-SSIM at 16x16x16, measured"] != "n/a" for row in shown.values()) >= 7
     beyond = rows(finished / "results/tables/slice_vae_beyond.csv")
     assert float(beyond["slice VAE"]["log p of held-out codes at 32x32x32, measured"])
 

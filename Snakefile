@@ -31,10 +31,15 @@ except GenmorphError as error:
     raise WorkflowError(str(error))
 paths = plan.paths
 
-# The interpreter that reads this file also runs the commands; they end when it is killed, and it
-# leaves a scheduler's warning to them.
-shell.prefix(shell_prefix(Path(workflow.basedir) / "src"))
+# The interpreter that reads this file also runs the commands, unless --sdm brings another; they end
+# when it is killed, and it leaves a scheduler's warning to them.
+deployed = bool(workflow.deployment_settings.deployment_method)
+shell.prefix(shell_prefix(Path(workflow.basedir) / "src", deployed=deployed))
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+# for --sdm apptainer: apptainer build envs/genmorph.sif envs/genmorph.def
+container: str(Path(workflow.basedir) / "envs/genmorph.sif")
 
 
 wildcard_constraints:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
+WHOLE = ("--profile", "profiles/local", "--config", "scale=smoke")
 # one study: the others' tests are their own
-SMOKE = ("--profile", "profiles/local", "--config", "scale=smoke", "studies={slice_vae: null}")
+SMOKE = (*WHOLE, "studies={slice_vae: null}")
 
 
 def copy_project(folder: Path) -> Path:
@@ -60,7 +61,7 @@ def run_genmorph(*words: str, folder: Path = PROJECT):
 
 
 def without_seconds(path: Path) -> list[list[str]]:
-    """Cells of a table's file, less the wall time, which a repeated training does not share."""
+    """Cells of a table's file, less wall times, which a repeated training does not share."""
     with path.open(newline="") as stream:
         if path.suffix == ".csv":
             lines = [list(line) for line in csv.reader(stream)]
@@ -68,7 +69,15 @@ def without_seconds(path: Path) -> list[list[str]]:
             separator = "|" if path.suffix == ".md" else "&"
             lines = [line.split(separator) for line in stream]
     if path.stem.endswith("_cells"):
-        return [line for line in lines if "seconds" not in line]
-    header = next(line for line in lines if "seconds" in [word.strip() for word in line])
-    clock = [word.strip() for word in header].index("seconds")
-    return [line[:clock] + line[clock + 1 :] if len(line) > clock else line for line in lines]
+        return [line for line in lines if not any(map(_is_clock, line))]
+    header = next((line for line in lines if any(map(_is_clock, line))), [])
+    clocks = {number for number, word in enumerate(header) if _is_clock(word)}
+    return [
+        [word for number, word in enumerate(line) if number not in clocks or len(line) == 1]
+        for line in lines
+    ]
+
+
+def _is_clock(heading: str) -> bool:
+    """Whether a column holds wall times: `seconds`, or `seconds at 16x16x16`."""
+    return heading.strip().split(" at ")[0] == "seconds"

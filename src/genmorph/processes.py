@@ -37,11 +37,10 @@ def limit_threads(n: int) -> None:
         sys.modules["SimpleITK"].ProcessObject.SetGlobalDefaultNumberOfThreads(n)
 
 
-def shell_prefix(source: Path) -> str:
+def shell_prefix(source: Path, *, deployed: bool = False) -> str:
     """What a workflow's shell does before each command.
 
-    The command comes from `source`, runs in this interpreter's environment and ends when this
-    process does (`die_with`). A scheduler sends SIGTERM to every process of a job; a shell would
+    The command comes from `source` and ends when this process does (`die_with`). A scheduler sends SIGTERM to every process of a job; a shell would
     end at once and take the job's right to go on with it, so it waits until the command, which may
     have its state to save, has answered.
 
@@ -49,16 +48,19 @@ def shell_prefix(source: Path) -> str:
     ----------
     source : Path
         Folder that holds the package.
+    deployed : bool
+        Whether the workflow brings an environment, conda's or a container: its Python runs the
+        command. Otherwise it is found on the search path, this interpreter's folder coming last.
 
     Returns
     -------
     str
         POSIX shell, to be put in front of a command line.
     """
-    return (
-        f'trap : TERM; export PATH="$PATH:{Path(sys.executable).parent}" '
-        f'PYTHONPATH="{source}" GENMORPH_DIE_WITH={os.getpid()}; '
-    )
+    prefix = f'trap : TERM; export PYTHONPATH="{source}" GENMORPH_DIE_WITH={os.getpid()}; '
+    if deployed:
+        return prefix + 'genmorph() ( exec python -m genmorph "$@" ); '
+    return prefix + f'export PATH="$PATH:{Path(sys.executable).parent}"; '
 
 
 def die_with_parent() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -213,3 +216,38 @@ def test_controls_are_a_target_of_their_own(project):
     for rule in ("run_controls", "make_controls", "check_controls"):
         assert f"rule {rule}:" in done.text, rule
     assert "train_model" not in done.text
+
+
+STAND_IN = """\
+#!/bin/sh
+if [ "$1" = --version ]; then echo "apptainer version 1.3.4"; exit; fi
+echo "$@" >> {seen}
+while [ "$1" != -c ]; do shift; done
+PATH="{python}:/usr/bin:/bin" exec sh -c "$2"
+"""
+
+
+def test_a_container_runs_the_commands_with_the_code_of_the_checkout(project, tmp_path):
+    """A stand-in answers for Apptainer: it keeps what it is given, and has another `python`."""
+    python, binaries = tmp_path / "python", tmp_path / "binaries"
+    for folder in (python, binaries):
+        folder.mkdir()
+    (python / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    seen = tmp_path / "seen.txt"
+    stand_in = binaries / "apptainer"
+    stand_in.write_text(STAND_IN.format(seen=seen, python=python))
+    (project / "envs/genmorph.sif").touch()
+    for script in (stand_in, python / "python"):
+        script.chmod(0o755)
+    target = "results/tables/reported_checks.csv"
+    done = snakemake(
+        "--profile", "profiles/local", "--sdm", "apptainer", "--config", "scale=smoke",
+        "--", target, folder=project, PATH=f"{binaries}:{os.environ['PATH']}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.text[-3000:]
+    words = seen.read_text()
+    assert "envs/genmorph.sif" in words and "genmorph checks" in words
+    record = json.loads(
+        (project / "results/provenance/tables/reported_checks.csv.json").read_text()
+    )
+    assert record["outputs"]

@@ -1,9 +1,9 @@
 """kill -9 of Snakemake, of a job, of a worker, at random moments; then the same line again.
 
-A finished study is the undisturbed one. For each kill, what one rule made is removed from a copy,
-the workflow is started, and once that rule runs, the victim is killed somewhere within the time
-that the rule takes. The kill is survived when the same line then ends well and every table is, but
-for wall times, bit for bit that of the undisturbed study.
+A finished study is the undisturbed one. For each kill, what one job made is removed from a copy,
+the workflow is started, and once that job runs, the victim is killed somewhere within the time
+that the job takes. The kill is survived when the same line then ends well, nothing half-written is
+left, and every table is, but for wall times, bit for bit that of the undisturbed study.
 """
 
 from __future__ import annotations
@@ -16,60 +16,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import SMOKE, run_snakemake, without_seconds
+from support import run_snakemake, without_seconds
 
-TABLE = "results/tables/m3ae_table1.csv"
-RUNS = "results/runs/m3ae"
-STORE = "results/preprocessed/simulated/m3ae"
-# rule, word of its command line, file asked for, and what is removed so that it runs again
-RULES = (
-    ("simulate_cohort", "simulate", "results/raw/simulated", "results/raw/simulated"),
-    (
-        "ingest_cohort",
-        "ingest",
-        "results/cohorts/simulated/manifest.tsv",
-        "results/cohorts/simulated/*.tsv",
-    ),
-    ("preprocess_shard", "preprocess", f"{STORE}/shard-0000.tsv", f"{STORE}/shard-0000.*"),
-    ("index_store", "index", f"{STORE}/index.tsv", f"{STORE}/index.tsv"),
-    (
-        "train_model",
-        "train",
-        f"{RUNS}/m3ae/simulated-all/seed-0/checkpoint/model.safetensors",
-        f"{RUNS}/m3ae/simulated-all/seed-0/checkpoint",
-    ),
-    (
-        "sample_run",
-        "sample",
-        f"{RUNS}/beta_vae-3/simulated-all/seed-0/samples/index.tsv",
-        f"{RUNS}/beta_vae-3/simulated-all/seed-0/samples",
-    ),
-    (
-        "reconstruct_run",
-        "reconstruct",
-        f"{RUNS}/beta_vae-6/simulated-all/seed-0/reconstructions/index.tsv",
-        f"{RUNS}/beta_vae-6/simulated-all/seed-0/reconstructions",
-    ),
-    (
-        "measure_run",
-        "evaluate",
-        f"{RUNS}/m3ae/simulated-all/seed-0/measures/frechet.json",
-        f"{RUNS}/m3ae/simulated-all/seed-0/measures/frechet.json",
-    ),
-    ("make_table", "table", TABLE, "results/tables/m3ae_table1.*"),
-    (
-        "make_figure",
-        "figure",
-        "results/figures/m3ae_samples_m3ae.png",
-        "results/figures/m3ae_samples_m3ae.*",
-    ),
-)
 VICTIMS = ("snakemake", "job", "worker")
-START_SECONDS = 600  # a rule that has not started by then never will
+START_SECONDS = 600  # a job that has not started by then never will
+ATTEMPTS = 5  # a job may end before its moment comes: then again, at an earlier one
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the finished study; it is known by its log."""
+
+    rule: str
+    log: str
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,13 +42,16 @@ class Kill:
     """One kill and what came of it."""
 
     rule: str
+    job: str
     victim: str
     killed: bool
     survived: bool
     message: str
 
 
-def kill_at_random(finished: Path, folder: Path, n: int, seed: int) -> list[Kill]:
+def kill_at_random(
+    finished: Path, folder: Path, n: int, seed: int, line: Sequence[str]
+) -> list[Kill]:
     """Kill `n` times, each in a copy of its own.
 
     Parameters
@@ -93,95 +61,126 @@ def kill_at_random(finished: Path, folder: Path, n: int, seed: int) -> list[Kill
     folder : Path
         Where copies are made, and removed again.
     n, seed : int
+    line : sequence of str
+        Snakemake's profile and configuration that the study was run with.
 
     Returns
     -------
     list of Kill
-        Rules in turn, so that with 30 kills each is hit three times, by each victim.
+        Rules in turn, from those that leave least to do again: with twice as many kills as there
+        are rules, each is hit twice, by two victims.
     """
     rng = random.Random(seed)
-    order = rng.sample(RULES, len(RULES))
+    jobs = jobs_of(finished, line)
+    order = rng.sample(sorted(jobs), len(jobs))
     kills = []
     for number in range(n):
-        rule = order[number % len(order)]
+        job = rng.choice(jobs[order[number % len(order)]])
         victim = VICTIMS[(number + number // len(order)) % len(VICTIMS)]
         copy = folder / f"kill-{number:02d}"
         shutil.copytree(finished, copy, symlinks=True)
-        kills.append(_kill(finished, copy, rule, victim, rng))
+        kills.append(_kill(finished, copy, job, victim, rng, line))
+        print(kills[-1], flush=True)
         shutil.rmtree(copy)
     return kills
 
 
+def jobs_of(finished: Path, line: Sequence[str]) -> dict[str, list[Job]]:
+    """Jobs of a finished study by rule, as Snakemake lists them."""
+    done = run_snakemake(*line, "--summary", "--", "all", folder=finished)
+    assert done.returncode == 0, done.text[-3000:]
+    outputs = defaultdict(list)
+    for words in (text.split("\t") for text in done.text.splitlines()):
+        if len(words) == 6 and words[0].startswith("results/"):
+            outputs[words[2], words[3]].append(words[0])
+    jobs = defaultdict(list)
+    for (rule, log), files in sorted(outputs.items()):
+        jobs[rule].append(Job(rule, log, tuple(files)))
+    return jobs
+
+
 def _kill(
-    finished: Path, copy: Path, rule: tuple[str, str, str, str], victim: str, rng: random.Random
+    finished: Path, copy: Path, job: Job, victim: str, rng: random.Random, line: Sequence[str]
 ) -> Kill:
-    name, word, target, pattern = rule
-    targets = [target, TABLE]
-    for path in copy.glob(pattern):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    delay = rng.uniform(0, 0.6) * _seconds(finished, name)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *SMOKE, "--", *targets],
-        cwd=copy,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    job = _wait_for(lambda: _jobs(copy, word), process)
-    time.sleep(delay)
-    workers = [pid for pid in _of_folder(copy) if _parent(pid) == job]
-    pids = {"snakemake": process.pid, "job": job, "worker": workers[0] if workers else job}
-    # a job that has just ended by itself: then the workflow, which goes on
-    killed = any(_killed(pid) for pid in (pids[victim], process.pid) if process.poll() is None)
-    process.wait(timeout=3600)
+    targets = ["--", *job.outputs, "tables"]
+    for attempt in range(ATTEMPTS):
+        for name in job.outputs:
+            path = copy / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *line, *targets],
+            cwd=copy,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_for(lambda: _process_of(copy, job), process)
+        time.sleep(rng.uniform(0, 0.9) * _seconds(finished, job) / 2**attempt)
+        killed = (pid := _process_of(copy, job)) is not None
+        if killed:
+            workers = _workers_of(pid)
+            _kill_hard(
+                {"snakemake": process.pid, "worker": (workers or [pid])[-1]}.get(victim, pid)
+            )
+        else:
+            _kill_hard(process.pid)
+        process.wait(timeout=3600)
+        _wait_until_quiet(copy)
+        if killed:
+            break
+    label = Path(job.log).stem
     if not killed:
-        return Kill(name, victim, False, False, "its process was not found, so nothing was killed")
-    _wait_until_quiet(copy)
-    done = run_snakemake(*SMOKE, "--", *targets, folder=copy)
+        return Kill(job.rule, label, victim, False, False, "it always ended before its moment")
+    done = run_snakemake(*line, *targets, folder=copy)
     if done.returncode:
-        return Kill(name, victim, killed, False, done.text[-1000:])
+        return Kill(job.rule, label, victim, True, False, done.text[-1000:])
     left = [str(path) for path in (copy / "results").rglob(".tmp-*")]
     message = "; ".join([*differing_tables(finished, copy), *left])
-    return Kill(name, victim, killed, killed and not message, message)
+    return Kill(job.rule, label, victim, True, not message, message)
 
 
 def differing_tables(one: Path, other: Path) -> list[str]:
     """Files of tables that are not the same in two checkouts, wall times apart."""
-    names = sorted(path.name for path in (one / "results/tables").glob("m3ae_*"))
+    tables = sorted(path for path in (one / "results/tables").iterdir() if path.is_file())
+    assert tables, f"{one}: no tables"
     return [
-        name
-        for name in names
-        if without_seconds(one / "results/tables" / name)
-        != without_seconds(other / "results/tables" / name)
+        path.name
+        for path in tables
+        if without_seconds(path) != without_seconds(other / "results/tables" / path.name)
     ]
 
 
-def _killed(pid: int | None) -> bool:
-    """Kill a process; whether there was one."""
-    if pid is None:
-        return False
-    try:
+def _kill_hard(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
 
 
-def _seconds(finished: Path, rule: str) -> float:
-    """How long the rule's shortest job takes, from its benchmarks: a kill must not come late."""
-    taken = [
-        float(path.read_text().splitlines()[1].split("\t")[0])
-        for path in (finished / "results/benchmarks" / rule).glob("*.tsv")
-    ]
-    return min(taken, default=1.0)
+def _seconds(finished: Path, job: Job) -> float:
+    """How long the job took undisturbed, from its benchmark."""
+    name = job.log.replace("/logs/", "/benchmarks/").removesuffix(".log") + ".tsv"
+    return float((finished / name).read_text().splitlines()[1].split("\t")[0])
 
 
-def _jobs(folder: Path, word: str) -> int | None:
-    """A process of a checkout that runs one of the study's commands."""
-    for pid in _of_folder(folder):
-        words = _words(pid)
-        if word in words and any(text.endswith("genmorph") for text in words[:3]):
-            return pid
+def _process_of(folder: Path, job: Job) -> int | None:
+    """The process of the study's command that writes a job's log."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if (
+                entry.name.isdigit()
+                and (entry / "fd/1").readlink() == folder / job.log
+                and any(text.endswith("genmorph") for text in _words(int(entry.name))[:3])
+            ):
+                return int(entry.name)
     return None
+
+
+def _workers_of(pid: int) -> list[int]:
+    """Processes among which a job shares its work out."""
+    children = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return sorted(
+        child
+        for child in children
+        if _parent(child) == pid and not any("resource_tracker" in text for text in _words(child))
+    )
 
 
 def _of_folder(folder: Path) -> list[int]:

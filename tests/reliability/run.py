@@ -25,13 +25,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from reliability.kills import kill_at_random
+from reliability.kills import jobs_of, kill_at_random
 from reliability.tampering import TABLE, count_tampered
-from support import PROJECT, SMOKE, copy_project, run_genmorph, run_snakemake
+from support import PROJECT, SMOKE, WHOLE, copy_project, run_genmorph, run_snakemake
 
 COUNTS = PROJECT / "docs/reliability.json"
 PAGE = PROJECT / "docs/reliability.md"
-FULL = {"kills": 30, "tampered": 200, "fuzz": 10_000}
+FULL = {"kills": None, "tampered": 200, "fuzz": 10_000}
 QUICK = {"kills": 3, "tampered": 20, "fuzz": 500}
 SEED = 0
 PARTS = ("kills", "tampered", "false_alarms", "faults", "fuzz")
@@ -42,22 +42,31 @@ def finished_study(folder: Path) -> Path:
     project = folder / "project"
     if not (project / "results" / TABLE).is_file():
         copy_project(project)
-        done = run_snakemake(*SMOKE, "--", "m3ae", folder=project)
+        done = run_snakemake(*SMOKE, "--", "all", folder=project)
         if done.returncode:
             raise SystemExit(f"the undisturbed run failed:\n{done.text[-3000:]}")
     return project
 
 
-def count_kills(project: Path, folder: Path, n: int) -> dict[str, Any]:
-    kills = kill_at_random(project, folder, n, SEED)
-    for kill in kills:
-        print(kill, flush=True)
+def count_kills(project: Path, folder: Path, n: int | None) -> dict[str, Any]:
+    """Kills of one study's rules, or without `n` of each rule of the whole study, twice."""
+    line = SMOKE
+    if n is None:
+        line, whole = WHOLE, folder / "whole"
+        shutil.copytree(project, whole, symlinks=True)
+        project = whole
+        done = run_snakemake(*line, "--", "all", folder=project)
+        if done.returncode:
+            raise SystemExit(f"the undisturbed run failed:\n{done.text[-3000:]}")
+        n = max(30, 2 * len(jobs_of(project, line)))
+    kills = kill_at_random(project, folder, n, SEED, line)
     hit = Counter(kill.rule for kill in kills if kill.killed)
     return {
         "kills": f"{sum(kill.survived for kill in kills)}/{len(kills)}",
-        "kills_that_hit_a_process": sum(kill.killed for kill in kills),
         "kills_by_rule": dict(sorted(hit.items())),
-        "lost": [f"{kill.rule}, {kill.victim}" for kill in kills if not kill.survived],
+        "lost": [
+            f"{kill.job}, {kill.victim}: {kill.message}" for kill in kills if not kill.survived
+        ],
     }
 
 

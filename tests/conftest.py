@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from support import SMOKE, copy_project, run_snakemake
+from support import finish_study
 
 
 @pytest.fixture
@@ -26,14 +26,10 @@ def shared_data() -> Path:
 def finished_study(tmp_path_factory):
     """A fresh checkout in which the study has run at scale `smoke`; to be read, not changed.
 
-    `GENMORPH_FINISHED_STUDY` names one that somebody has already.
+    `GENMORPH_FINISHED_STUDY` names one that somebody has already, or where it is to be made.
     """
-    if there := os.environ.get("GENMORPH_FINISHED_STUDY"):
-        return Path(there)
-    folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
-    done = run_snakemake(*SMOKE, "--", "all", folder=folder)
-    assert done.returncode == 0, done.text[-5000:]
-    return folder
+    there = os.environ.get("GENMORPH_FINISHED_STUDY")
+    return finish_study(Path(there) if there else tmp_path_factory.mktemp("smoke") / "project")
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
     make reliability [QUICK=1]
 
-runs the study once at scale `smoke` in a fresh checkout, then counts on copies of it: kills
-survived, tamperings found, false alarms, and damaged files that crashed a reader. The counts go to
-`docs/reliability.json`, and from it comes `docs/reliability.md`. A count that was asked for and not
-reached ends with status 1; what was not counted this time is not written.
+runs the study once at scale `smoke` in a fresh checkout (or takes the finished one that
+`GENMORPH_FINISHED_STUDY` names), then counts on copies of it: kills survived, tamperings found,
+false alarms, faults, and damaged files that crashed a reader. The counts go to
+`docs/reliability.json`, and from it comes `docs/reliability.md`; those of QUICK, which does few of
+each, go to `build/`. A count that was asked for and not reached ends with status 1; what was not
+counted this time is not written.
 """
 
 from __future__ import annotations
@@ -26,26 +28,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from reliability.kills import jobs_of, kill_at_random
-from reliability.tampering import TABLE, count_tampered
-from support import PROJECT, SMOKE, WHOLE, copy_project, run_genmorph, run_snakemake
+from reliability.tampering import count_tampered
+from support import PROJECT, SMOKE, WHOLE, finish_study, run_genmorph, run_snakemake
 
-COUNTS = PROJECT / "docs/reliability.json"
-PAGE = PROJECT / "docs/reliability.md"
+NAME = "reliability.json"  # and .md
 FULL = {"kills": None, "tampered": 200, "fuzz": 10_000}
 QUICK = {"kills": 3, "tampered": 20, "fuzz": 500}
 SEED = 0
 PARTS = ("kills", "tampered", "false_alarms", "faults", "fuzz")
-
-
-def finished_study(folder: Path) -> Path:
-    """A fresh checkout in which the study has run; one that is there already is taken."""
-    project = folder / "project"
-    if not (project / "results" / TABLE).is_file():
-        copy_project(project)
-        done = run_snakemake(*SMOKE, "--", "all", folder=project)
-        if done.returncode:
-            raise SystemExit(f"the undisturbed run failed:\n{done.text[-3000:]}")
-    return project
 
 
 def count_kills(project: Path, folder: Path, n: int | None) -> dict[str, Any]:
@@ -106,7 +96,7 @@ def run_tests(file: str, folder: Path, **environment: str) -> tuple[int, int, in
     """Tests of a file that ran, failed, and were skipped."""
     report = folder / f"{Path(file).stem}.xml"
     command = [sys.executable, "-m", "pytest", file, "-q", f"--junitxml={report}"]
-    command += ["-p", "no:cacheprovider", "--timeout", "7200"]
+    command += ["-m", "reliability", "-p", "no:cacheprovider", "--timeout", "7200"]
     subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=False)
     (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
     failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -132,8 +122,8 @@ def count_crashes(folder: Path, n: int) -> dict[str, Any]:
     return {"fuzz_inputs": n, "fuzz_readers": ran, "fuzz_crashes": failed}
 
 
-def write_page(counts: dict[str, Any]) -> None:
-    """`docs/reliability.md` from `docs/reliability.json`."""
+def page(counts: dict[str, Any]) -> str:
+    """The counts in words."""
     rows = []
     for name, words in {
         "kills": "kill -9 of Snakemake, a job or a worker, at a random moment of a rule; survived "
@@ -143,7 +133,7 @@ def write_page(counts: dict[str, Any]) -> None:
         "fails under the right code and names the change first",
         "false_alarms": "audits that fail although nothing changed: as it is, on a clone with "
         "copied results, in a moved folder",
-        "faults": "full disk, quota, read-only results, a store cut "
+        "faults": "full disk, quota, read-only results, two workflows on one folder, a store cut "
         "short, a flipped bit in a checkpoint, an edited measurement: refused or redone, and named",
         "fuzz_crashes": "readers of foreign files that did anything but read or refuse in words, "
         "over all damaged files",
@@ -170,7 +160,7 @@ def write_page(counts: dict[str, Any]) -> None:
         "",
         "What the audit cannot see stands in [provenance.md](provenance.md).",
     ]
-    PAGE.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def all_reached(counts: dict[str, Any]) -> bool:
@@ -184,29 +174,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 kills, 20 changes, 500 inputs")
     parser.add_argument("--only", choices=PARTS, action="append", help="count only this")
-    parser.add_argument("--work", type=Path, help="folder of the finished study and its copies")
     arguments = parser.parse_args()
     asked, parts = QUICK if arguments.quick else FULL, arguments.only or PARTS
-    counts = json.loads(COUNTS.read_text()) if COUNTS.is_file() and arguments.only else {}
+    place = PROJECT / ("build" if arguments.quick else "docs")
+    place.mkdir(exist_ok=True)
+    file = place / NAME
+    counts = json.loads(file.read_text()) if file.is_file() and arguments.only else {}
     with tempfile.TemporaryDirectory(prefix="genmorph-reliability-") as made:
-        kept = arguments.work or Path(made)
-        kept.mkdir(parents=True, exist_ok=True)
-        folder = Path(made)
+        folder = Path(made).resolve()
         if set(parts) - {"fuzz"}:
-            project = finished_study(kept.resolve())
+            there = os.environ.get("GENMORPH_FINISHED_STUDY")
+            project = finish_study(Path(there).resolve() if there else folder / "project")
         if "false_alarms" in parts:
             counts |= count_false_alarms(project, folder)
         if "tampered" in parts:
             counts |= count_found(project, folder, asked["tampered"])
         if "kills" in parts:
-            counts |= count_kills(project, folder.resolve(), asked["kills"])
+            counts |= count_kills(project, folder, asked["kills"])
         if "faults" in parts:
             counts |= count_faults(project, folder)
         if "fuzz" in parts:
             counts |= count_crashes(folder, asked["fuzz"])
-    COUNTS.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
-    write_page(counts)
-    print(PAGE.read_text())
+    file.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
+    file.with_suffix(".md").write_text(page(counts))
+    print(page(counts))
     return 0 if all_reached(counts) else 1
 
 

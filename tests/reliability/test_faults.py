@@ -1,7 +1,4 @@
-"""Faults of disks and files: refused or redone, and named; the same command then just works.
-
-Two workflows on one folder: `test_smoke.py`.
-"""
+"""Faults of disks and files: refused or redone, and named; the same command then just works."""
 
 from __future__ import annotations
 
@@ -17,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from genmorph.files import folder_hashes, read_json
-from support import SMOKE, run_genmorph, run_snakemake
+from reliability.kills import process_of, wait_for
+from support import SMOKE, TABLE, run_genmorph, run_snakemake
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = [pytest.mark.reliability, pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
 RUN = "results/runs/m3ae/beta_vae-3/simulated-all/seed-0"
-TABLE = "results/tables/m3ae_table1.csv"
 
 
 @pytest.fixture
@@ -101,6 +98,21 @@ def test_read_only_results_are_named(copy):
         subprocess.run(["mount", "-o", "remount,ro", str(measures)], check=True)
         said = in_words(run_genmorph(*command, folder=copy))
     assert "Read-only file system" in said and "measures" in said
+
+
+def test_the_second_of_two_workflows_on_one_folder_is_refused(copy):
+    weights, log = f"{RUN}/checkpoint/model.safetensors", "results/logs/train_model"
+    (copy / weights).unlink()
+    command = [sys.executable, "-m", "snakemake", *SMOKE, "--", weights, TABLE]
+    first = subprocess.Popen(
+        command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for(lambda: process_of(copy, f"{log}/m3ae-beta_vae-3-simulated-all-0.log"), first)
+    second = run_snakemake(*SMOKE, "--", TABLE, folder=copy)
+    assert second.returncode != 0 and "another workflow is running" in second.text
+    text, _ = first.communicate(timeout=1200)
+    assert first.returncode == 0, text[-3000:]
+    assert run_genmorph("audit", TABLE, folder=copy).returncode == 0
 
 
 def test_a_store_cut_short_is_refused_and_named(copy):

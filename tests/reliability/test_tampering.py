@@ -25,6 +25,7 @@ def copy(finished_study, tmp_path):
     return folder
 
 
+@pytest.mark.reliability
 def test_every_change_is_found_under_its_code_and_named_first(copy):
     outcomes = count_tampered(copy, CHANGES, seed=0)
     missed = [outcome for outcome in outcomes if not outcome.found]

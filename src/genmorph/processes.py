@@ -40,9 +40,9 @@ def limit_threads(n: int) -> None:
 def shell_prefix(source: Path, *, deployed: bool = False) -> str:
     """What a workflow's shell does before each command.
 
-    The command comes from `source` and ends when this process does (`die_with`). A scheduler sends SIGTERM to every process of a job; a shell would
-    end at once and take the job's right to go on with it, so it waits until the command, which may
-    have its state to save, has answered.
+    The command comes from `source` and ends when this process does (`die_with`). A scheduler sends
+    SIGTERM to every process of a job; a shell would end at once and take the job's right to go on
+    with it, so it waits until the command, which may have its state to save, has answered.
 
     Parameters
     ----------

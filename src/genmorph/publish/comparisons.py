@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genmorph.publish.figures import (
-    BLUE_BLACK_ORANGE,
-    VIEWS,
-    diverging,
-    mark_sides,
-    one_grid,
-    show_slice,
-    tiles,
-)
+from genmorph.publish.figures import BLUE_BLACK_ORANGE, diverging, tiles
+from genmorph.publish.slice_grid import one_grid
+from genmorph.publish.tile import mark_sides, show_slice
+from genmorph.publish.views import VIEWS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Drawing that the studies share: volumes as tiles of slices, deformations, colour bars, files.
+"""Pages of figures that the studies share: tiles of one scale, words, style, files.
 
 Lengths are millimetres: of the page for the layout, of the person inside a tile, so that all tiles
 of a figure have one scale. The left of a picture is the left of the person (as neurologists do).
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genmorph.errors import GenmorphError
 from genmorph.files import atomic_path
 
 if TYPE_CHECKING:
@@ -48,75 +47,6 @@ STYLE: dict[str, Any] = {
 # diverging colours whose middle is black, as zero is in the images beside them
 BLUE_BLACK_ORANGE = ("#d9efff", "#4a9ad6", "#174a78", "#000000", "#7a3510", "#e0752d", "#ffe9d2")
 VIOLET_BLACK_YELLOW = ("#efe2ff", "#a276e0", "#4a2a80", "#000000", "#5f4f00", "#cfae1c", "#fff6c2")
-
-# axes of a volume that run to the right and up in each view; the third is looked along
-PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
-SIDES = {"axial": ("L", "R"), "coronal": ("L", "R"), "sagittal": ("P", "A")}
-
-
-# -- views -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class View:
-    """A slice through a volume.
-
-    Attributes
-    ----------
-    plane : {'axial', 'coronal', 'sagittal'}
-    fraction : float
-        Where it lies along the axis looked along: 0 to 1 from bottom, back or left.
-    """
-
-    plane: str
-    fraction: float = 0.5
-
-    @property
-    def axes(self) -> tuple[int, int]:
-        """Axes of a volume that run to the right and up in the picture."""
-        return PLANES[self.plane]
-
-    @property
-    def normal(self) -> int:
-        """Axis of a volume that is looked along."""
-        return 3 - sum(self.axes)
-
-    def index(self, shape: Sequence[int]) -> int:
-        """Voxel of the slice on a grid `[..., x, y, z]`."""
-        size = shape[-3:][self.normal]
-        return min(int(self.fraction * size), size - 1)
-
-    def of(self, volume: np.ndarray) -> np.ndarray:
-        """Slice `[..., right, up]` of a volume `[..., x, y, z]`."""
-        axis = volume.ndim - 3 + self.normal
-        return np.take(volume, self.index(volume.shape), axis=axis)
-
-    def size_mm(self, shape: Sequence[int], voxel_mm: Sequence[float]) -> tuple[float, float]:
-        """Width and height of the slice on a grid `[x, y, z]`."""
-        right, up = self.axes
-        return shape[right] * voxel_mm[right], shape[up] * voxel_mm[up]
-
-
-VIEWS = (View("axial"), View("coronal"), View("sagittal"))
-
-
-def voxel_sizes(affine: np.ndarray) -> tuple[float, float, float]:
-    """Edges of a voxel in mm, from a 4x4 voxel-to-world matrix.
-
-    Raises
-    ------
-    GenmorphError
-        When the axes of the volume do not run to the right, to the front and up: left and right
-        could not be told from the array.
-    """
-    directions = np.asarray(affine, dtype=float)[:3, :3]
-    sizes = np.linalg.norm(directions, axis=0)
-    if not np.allclose(directions / sizes, np.eye(3), atol=1e-3):
-        raise GenmorphError(
-            "figure: the volume's axes do not run right, front, up (RAS+)",
-            "reorient the volumes before drawing them",
-        )
-    return tuple(float(size) for size in sizes)
 
 
 # -- the page --------------------------------------------------------------------------------------
@@ -293,227 +223,6 @@ def title_over(first: Axes, last: Axes, title: str) -> None:
     above_mm = 1.5 + line_mm(TITLE_POINTS)
     y = first.get_position().y1 + above_mm / MM_PER_INCH / figure.get_figheight()
     figure.text((left + right) / 2, y, title, ha="center", va="baseline")
-
-
-# -- inside a tile ---------------------------------------------------------------------------------
-
-
-def show_slice(
-    axes: Axes,
-    image: np.ndarray,
-    size_mm: tuple[float, float],
-    *,
-    colours: str | Colormap = "gray",
-    limits: tuple[float, float] = (0.0, 1.0),
-    interpolation: str = "bilinear",
-) -> None:
-    """Show a slice in the middle of a tile.
-
-    Parameters
-    ----------
-    axes : Axes
-    image : ndarray
-        `[right, up]`.
-    size_mm : tuple of float
-        Its width and height.
-    colours : str or Colormap
-    limits : tuple of float
-        Intensities that take the first and the last colour: fixed, so that tiles compare.
-    interpolation : {'bilinear', 'nearest'}
-        Nearest shows every voxel, for grids to compare.
-    """
-    width, height = size_mm
-    window = axes.get_xlim(), axes.get_ylim()
-    axes.imshow(
-        image.T,
-        origin="lower",
-        extent=(-width / 2, width / 2, -height / 2, height / 2),
-        cmap=colours,
-        vmin=limits[0],
-        vmax=limits[1],
-        interpolation=interpolation,
-        interpolation_stage="data",
-        aspect="auto",
-    )
-    axes.set(xlim=window[0], ylim=window[1])
-
-
-def mark_sides(axes: Axes, plane: str) -> None:
-    """Write L and R (P and A in a sagittal view) in the upper corners of a tile."""
-    for x, side, letter in zip((0.03, 0.97), ("left", "right"), SIDES[plane], strict=True):
-        axes.text(
-            x,
-            0.97,
-            letter,
-            transform=axes.transAxes,
-            ha=side,
-            va="top",
-            size=SMALL_POINTS,
-            color="#d0d0d0",
-        )
-
-
-def deformation_grid(
-    axes: Axes,
-    displacement: np.ndarray,
-    voxel_mm: Sequence[float],
-    *,
-    every: int,
-    colour: str = "#f2dfb4",
-) -> None:
-    """Draw a regular grid of lines as a displacement moves it.
-
-    Parameters
-    ----------
-    axes : Axes
-    displacement : ndarray
-        `[2, right, up]` in voxels, its components to the right and up.
-    voxel_mm : sequence of float
-        Edges of a voxel to the right and up.
-    every : int
-        Voxels between lines.
-    colour : str
-    """
-    from matplotlib.collections import LineCollection
-
-    shape = displacement.shape[1:]
-    centre = (np.array(shape) - 1) / 2
-    moved = np.indices(shape) + displacement - centre[:, None, None]
-    points = moved * np.asarray(voxel_mm)[:, None, None]
-    first_right, first_up = ((size - 1) % every // 2 for size in shape)
-    lines = [points[:, number].T for number in range(first_right, shape[0], every)]
-    lines += [points[:, :, number].T for number in range(first_up, shape[1], every)]
-    axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.4), autolim=False)
-
-
-def outline(axes: Axes, mask: np.ndarray, size_mm: tuple[float, float], colour: str) -> None:
-    """Draw the edge of a mask `[right, up]` over a tile."""
-    right, up = (
-        (np.arange(count) + 0.5) / count * length - length / 2
-        for count, length in zip(mask.shape, size_mm, strict=True)
-    )
-    axes.contour(right, up, mask.T.astype(float), [0.5], colors=colour, linewidths=0.5)
-
-
-def colour_bar(
-    axes: Axes,
-    colours: str | Colormap,
-    limits: tuple[float, float],
-    ticks: Mapping[float, str],
-    title: str,
-) -> None:
-    """Turn a tile into a horizontal colour bar with its title above and labels below.
-
-    Parameters
-    ----------
-    axes : Axes
-    colours, limits
-        As given to `show_slice`.
-    ticks : mapping of float to str
-        Label by value.
-    title : str
-        May have several lines.
-    """
-    write_in_tile(axes, title, y=0.5, anchor="bottom")
-    bar = axes.inset_axes((0.14, 0.36, 0.72, 0.08))
-    ramp = np.linspace(*limits, 256)[None]
-    bar.imshow(ramp, cmap=colours, aspect="auto", extent=(*limits, 0, 1))
-    bar.set_yticks([])
-    bar.set_xticks(list(ticks), list(ticks.values()))
-    bar.tick_params(length=1.8, width=0.4, pad=1.5, labelsize=SMALL_POINTS, labelcolor=QUIET)
-
-
-def write_in_tile(axes: Axes, text: str, *, y: float = 0.5, anchor: str = "center") -> None:
-    """Make a tile part of the white page and write small words at height `y` (0 to 1)."""
-    axes.set_facecolor("white")
-    axes.text(
-        0.5,
-        y,
-        text,
-        transform=axes.transAxes,
-        ha="center",
-        va=anchor,
-        size=SMALL_POINTS,
-        color=QUIET,
-        linespacing=1.35,
-    )
-
-
-# -- a figure that several papers have -------------------------------------------------------------
-
-
-def slice_grid(
-    volumes: Sequence[np.ndarray],
-    titles: Sequence[str],
-    *,
-    voxel_mm: Sequence[float],
-    footer: str = "",
-    views: Sequence[View] = VIEWS,
-    scans_along: str = "columns",
-    gaps_after: Sequence[int] = (),
-) -> Figure:
-    """Several volumes, each in several views, grey from 0 (black) to 1 (white).
-
-    Parameters
-    ----------
-    volumes : sequence of ndarray
-        `[x, y, z]`, RAS+, on one grid.
-    titles : sequence of str
-        One for each volume.
-    voxel_mm : sequence of float
-        Edges of a voxel.
-    footer : str
-    views : sequence of View
-    scans_along : {'columns', 'rows'}
-        Volumes side by side, or one below the other.
-    gaps_after : sequence of int
-        Columns followed by a wider gap.
-
-    Raises
-    ------
-    GenmorphError
-        When there are no volumes, or they lie on different grids.
-    """
-    shape = one_grid(volumes)
-    sizes = [view.size_mm(shape, voxel_mm) for view in views]
-    names = [view.plane for view in views]
-    if scans_along == "columns":
-        widths = [max(width for width, _ in sizes)] * len(volumes)
-        heights = [height for _, height in sizes]
-        columns, rows = list(titles), names
-    else:
-        widths = [width for width, _ in sizes]
-        heights = [max(height for _, height in sizes)] * len(volumes)
-        columns, rows = names, list(titles)
-    figure, axes = tiles(
-        widths,
-        heights,
-        column_titles=columns,
-        row_titles=rows,
-        footer=footer,
-        gaps_after=gaps_after,
-    )
-    for number, volume in enumerate(volumes):
-        for order, (view, size) in enumerate(zip(views, sizes, strict=True)):
-            tile = axes[order][number] if scans_along == "columns" else axes[number][order]
-            show_slice(tile, view.of(volume), size)
-            if number == 0:
-                mark_sides(tile, view.plane)
-    return figure
-
-
-def one_grid(volumes: Sequence[np.ndarray]) -> tuple[int, int, int]:
-    """The grid `[x, y, z]` that all volumes lie on.
-
-    Raises
-    ------
-    GenmorphError
-        When there are no volumes, or they lie on different grids.
-    """
-    shapes = sorted({volume.shape for volume in volumes})
-    if len(shapes) != 1 or len(shapes[0]) != 3:
-        raise GenmorphError(f"figure: volumes [x, y, z] of one grid expected, found {shapes}")
-    return shapes[0]
 
 
 # -- files -----------------------------------------------------------------------------------------

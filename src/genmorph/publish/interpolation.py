@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genmorph.errors import GenmorphError
-from genmorph.publish.figures import slice_grid
+from genmorph.publish.slice_grid import slice_grid
 from genmorph.publish.words import Scan, describe
 
 if TYPE_CHECKING:

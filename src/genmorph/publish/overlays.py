@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genmorph.publish.figures import SMALL_POINTS, show_slice
+from genmorph.publish.figures import SMALL_POINTS
+from genmorph.publish.tile import show_slice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,19 +16,15 @@ from genmorph.publish.figures import (
     BLUE_BLACK_ORANGE,
     MM_PER_INCH,
     PAGE_WIDTH_MM,
-    PLANES,
     QUIET,
     SMALL_POINTS,
-    View,
-    colour_bar,
     diverging,
     line_mm,
-    mark_sides,
-    show_slice,
     tiles,
-    voxel_sizes,
     wrap,
 )
+from genmorph.publish.tile import colour_bar, mark_sides, show_slice
+from genmorph.publish.views import PLANES, View, voxel_sizes
 
 if TYPE_CHECKING:
     import nibabel as nib

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from genmorph.publish.figures import small_print, voxel_sizes
+from genmorph.publish.figures import small_print
+from genmorph.publish.views import voxel_sizes
 
 if TYPE_CHECKING:
     from genmorph.store import Store

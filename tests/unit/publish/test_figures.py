@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 
 from genmorph.errors import GenmorphError
-from genmorph.publish.figures import (
-    View,
-    deformation_grid,
-    mark_sides,
-    save_figure,
-    show_slice,
-    slice_grid,
-    small_print,
-    style,
-    tiles,
-    voxel_sizes,
-)
+from genmorph.publish.figures import save_figure, small_print, style, tiles
+from genmorph.publish.slice_grid import slice_grid
+from genmorph.publish.tile import deformation_grid, mark_sides, show_slice
+from genmorph.publish.views import View, voxel_sizes
 
 
 @pytest.fixture

@@ -79,8 +79,9 @@ def _training(two: Comparison, index: Path | None) -> Volumes:
 
 
 def _draw(found: Memorisation, two: Comparison, seen: Volumes, path: Path) -> None:
-    from genmorph.publish.figures import save_figure, style, voxel_sizes
+    from genmorph.publish.figures import save_figure, style
     from genmorph.publish.memorisation import draw_nearest_pairs
+    from genmorph.publish.views import voxel_sizes
 
     label = two.real.description.data_label.rstrip(".")
     with style():

@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genmorph.publish.figures import (
-    SMALL_POINTS,
-    View,
+from genmorph.publish.figures import SMALL_POINTS, save_figure, style, tiles
+from genmorph.publish.tile import (
     colour_bar,
     deformation_grid,
     mark_sides,
     outline,
-    save_figure,
     show_slice,
-    style,
-    tiles,
-    voxel_sizes,
     write_in_tile,
 )
+from genmorph.publish.views import View, voxel_sizes
 from genmorph.studies.m3ae.figures.common import (
     Files,
     Values,

@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genmorph.publish.figures import (
-    View,
-    mark_sides,
-    one_grid,
-    save_figure,
-    show_slice,
-    style,
-    tiles,
-    voxel_sizes,
-)
+from genmorph.publish.figures import save_figure, style, tiles
 from genmorph.publish.interpolation import (
     draw_interpolation,
     ends_in_words,
     way_between,
     youngest_and_oldest,
 )
+from genmorph.publish.slice_grid import one_grid
+from genmorph.publish.tile import mark_sides, show_slice
+from genmorph.publish.views import View, voxel_sizes
 from genmorph.studies.m3ae.figures.common import (
     Files,
     Values,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genmorph.publish.comparisons import draw_pairs
-from genmorph.publish.figures import save_figure, slice_grid, style, voxel_sizes
+from genmorph.publish.figures import save_figure, style
+from genmorph.publish.slice_grid import slice_grid
+from genmorph.publish.views import voxel_sizes
 from genmorph.studies.m3ae.figures.common import Files, Values, describe, words_below
 
 if TYPE_CHECKING:

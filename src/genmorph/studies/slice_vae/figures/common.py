@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genmorph.errors import GenmorphError
-from genmorph.publish.figures import grid_words, small_print, voxel_sizes
+from genmorph.publish.figures import grid_words, small_print
+from genmorph.publish.views import voxel_sizes
 from genmorph.studies.slice_vae.tables import ROWS
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from genmorph.errors import GenmorphError
-from genmorph.publish.figures import save_figure, style, voxel_sizes
+from genmorph.publish.figures import save_figure, style
 from genmorph.publish.interpolation import (
     draw_interpolation,
     ends_in_words,
     way_between,
     youngest_and_oldest,
 )
+from genmorph.publish.views import voxel_sizes
 from genmorph.publish.words import words_below
 from genmorph.studies.figure_files import Files, Values, model_of_run, scans_of
 

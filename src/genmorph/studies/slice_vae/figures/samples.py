@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genmorph.publish.figures import (
-    VIEWS,
-    View,
-    mark_sides,
-    save_figure,
-    show_slice,
-    style,
-    tiles,
-    title_over,
-    voxel_sizes,
-    write_in_tile,
-)
+from genmorph.publish.figures import save_figure, style, tiles, title_over
+from genmorph.publish.tile import mark_sides, show_slice, write_in_tile
+from genmorph.publish.views import VIEWS, View, voxel_sizes
 from genmorph.studies.slice_vae.figures.common import (
     Files,
     Values,

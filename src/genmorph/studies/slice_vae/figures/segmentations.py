@@ -13,18 +13,15 @@ from genmorph.errors import GenmorphError
 from genmorph.publish.figures import (
     GREATEST_SCALE,
     PAGE_WIDTH_MM,
-    View,
-    mark_sides,
     save_figure,
-    show_slice,
     style,
     tiles,
     title_over,
-    voxel_sizes,
     wrap,
-    write_in_tile,
 )
 from genmorph.publish.overlays import legend_of_labels, show_labels
+from genmorph.publish.tile import mark_sides, show_slice, write_in_tile
+from genmorph.publish.views import View, voxel_sizes
 from genmorph.studies.slice_vae.figures.common import (
     REAL,
     Files,

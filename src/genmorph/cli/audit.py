@@ -93,6 +93,7 @@ def open_audit(root: Path, *, fast: bool = False) -> Audit:
         fast=fast,
         withdrawn=cohort_roots(root, "withdrawn"),
         tables=cohort_roots(root, "tables"),
+        labels=cohort_roots(root, "labels"),
         hash_raw=lambda folder, path, kind: read_raw(RawFile(folder, path, kind)).sha256,
     )
 
@@ -125,6 +126,7 @@ def cohort_roots(root: Path, key: str = "root") -> dict[str, Path]:
     configuration."""
     import yaml
 
+    from genmorph.cohorts.reading import TRUTH
     from genmorph.config import expand_variables
     from genmorph.errors import ConfigError
     from genmorph.provenance.record import RESOLVED_CONFIG
@@ -141,12 +143,15 @@ def cohort_roots(root: Path, key: str = "root") -> dict[str, Path]:
         typer.echo(f"note: {path} cannot be read; raw scans are not checked", err=True)
         return {}
     for name, entry in entries.items():
-        if entry.get(key) is None:
-            if key == "root":
-                places[name] = root / "raw" / name
+        place = entry.get(key)
+        if place is None:
+            made = root / "raw" / name  # by the study itself, with label maps of its own
+            places |= {"root": {name: made}, "labels": {name: made / TRUTH}}.get(key, {})
             continue
+        if isinstance(place, dict):
+            place = place.get("path")
         try:
-            places[name] = Path(expand_variables(str(entry[key]), f"cohorts.{name}.{key}"))
+            places[name] = Path(expand_variables(str(place), f"cohorts.{name}.{key}"))
         except ConfigError as error:
             typer.echo(f"note: {error.message}; its raw scans are not checked", err=True)
     return places

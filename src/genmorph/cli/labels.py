@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from genmorph.preprocessing.label_maps import LabelSource
+    from genmorph.preprocessing.label_maps import LabelMaps, LabelSource
+    from genmorph.provenance.record import Record
 
 Grouping = Annotated[
     str,
@@ -47,3 +48,17 @@ Status = Annotated[
 def label_files(source: LabelSource) -> list[Path]:
     """Tables of the study that tell where a source's maps belong; `names` comes with the maps."""
     return [path for path in (source.status, source.manifest) if path is not None]
+
+
+def record_maps(record: Record, maps: LabelMaps) -> None:
+    """Name the label maps that were read, and the table they were found by."""
+    folder, names = maps.source.folder, maps.source.names
+    cohort = maps.store.description.source.get("cohort")
+    for path in maps.files.values():
+        name = path.relative_to(folder).as_posix()
+        if cohort is None:
+            record.add_input(path, base="external")
+        else:
+            record.add_input(path, base=f"labels:{cohort}", name=name)
+    if names is not None:  # it comes with the maps
+        record.add_input(names, base="external")

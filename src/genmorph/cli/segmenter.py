@@ -15,6 +15,7 @@ from genmorph.cli.labels import (
     Space,
     Status,
     label_files,
+    record_maps,
 )
 
 
@@ -117,8 +118,7 @@ def segmenter(
         ) as record,
     ):
         record.note(**settings, n_labels=n_labels)
-        for path in (*maps.files.values(), *filter(None, (labels_names,))):
-            record.add_input(path, base="external")
+        record_maps(record, maps)
         # a byte a voxel: all label maps are held at once
         grouped = {scan_id: maps[scan_id] for scan_id in ids}
         entries: list[dict[str, Any]] = []

@@ -122,7 +122,8 @@ class Record:
             The file.
         base : str
             '' for a file of the results root; `cohort:NAME` for a raw file (then `name` is its
-            path below the cohort's root); `external` for a user's own file.
+            path below the cohort's root), `labels:NAME` for one of its label maps (below their
+            folder); `external` for a user's own file.
         name : str
             The relative name to write, where `base` is given.
         sha256, size

@@ -98,6 +98,28 @@ def test_an_untouched_chain_is_trusted(chain):
     assert run(chain, None).exit_code() == 0
 
 
+def test_a_label_map_is_a_link_of_the_chain(chain):
+    folder = chain.parent / "labels"
+    folder.mkdir()
+    map_ = folder / "scan_dseg.nii.gz"
+    map_.write_bytes(b"where everything lies")
+    with recording(
+        "preprocess", out=chain / "segmenter.json", parameters={"grid": 4}, inputs=[]
+    ) as record:
+        record.add_input(map_, base="labels:tiny", name=map_.name)
+        write_json(chain / "segmenter.json", {})
+    at_hand = {"target": "segmenter.json", "labels": {"tiny": folder}}
+    subject = "labels:tiny/scan_dseg.nii.gz"
+    assert failed(chain, **at_hand) == set()
+    (unknown,) = (each for each in run(chain, "segmenter.json").findings if each.code == "raw")
+    assert (unknown.status, unknown.subject) == ("unknown", subject)
+    map_.write_bytes(b"where everything lays")
+    assert failed(chain, **at_hand) == {("raw", subject)}
+    assert failed(chain, fast=True, **at_hand) == set()  # of the same size
+    map_.unlink()
+    assert failed(chain, fast=True, **at_hand) == {("raw", subject)}
+
+
 def test_records_hold_relative_paths_only(chain):
     for file in (chain / "provenance").rglob("*.json"):
         assert str(chain.parent) not in file.read_text()

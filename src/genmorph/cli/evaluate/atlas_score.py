@@ -9,7 +9,7 @@ import typer
 
 from genmorph.cli.common import Workers
 from genmorph.cli.evaluate.common import Comparison
-from genmorph.cli.labels import Grouping, LabelsFile, LabelsNames, Space, Status
+from genmorph.cli.labels import Grouping, LabelsFile, LabelsNames, Space, Status, record_maps
 from genmorph.errors import ConfigError
 from genmorph.metrics.measurement import Measurement
 
@@ -69,8 +69,7 @@ def measure(
         manual = _manual_labels(source, learnt, two.real)
         if status is not None:
             two.record.add_input(status)
-        if labels_names is not None:  # it comes with the maps
-            two.record.add_input(labels_names, base="external")
+        record_maps(two.record, manual)
     how = validate(Registration, options.registration, "atlas_score.registration")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return measure_atlas_score(

@@ -56,6 +56,8 @@ class Audit:
         Withdrawal list of each cohort that has one.
     tables : mapping, optional
         Folder of the source's tables of each cohort that keeps them elsewhere than its scans.
+    labels : mapping, optional
+        Folder of each cohort's label maps.
     hash_raw : callable, optional
         SHA-256 of a raw scan, from its cohort's root, path and format; by default of a plain file.
     """
@@ -68,6 +70,7 @@ class Audit:
         fast: bool = False,
         withdrawn: Mapping[str, Path] | None = None,
         tables: Mapping[str, Path] | None = None,
+        labels: Mapping[str, Path] | None = None,
         hash_raw: Callable[[Path, str, str], str] = lambda root, path, _: sha256_file(root / path),
     ) -> None:
         self.root = root
@@ -75,6 +78,7 @@ class Audit:
         self.fast = fast
         self.withdrawn = withdrawn or {}
         self.tables = tables or {}
+        self.labels = labels or {}
         self.hash_raw = hash_raw
         self._places: dict[str, dict[str, tuple[str, str]]] = {}
         self.records, self._damaged, self._edited = read_records(root)
@@ -257,6 +261,8 @@ class Audit:
             yield self._check_raw(entry)
         elif entry["base"].startswith("tables:"):
             yield self._check_source_table(entry)
+        elif entry["base"].startswith("labels:"):
+            yield self._check_label_map(entry)
         elif not entry["base"]:
             written = self.written.get(entry["path"])
             if written is not None:
@@ -299,6 +305,20 @@ class Audit:
             return Finding("raw", "unknown", subject, "not where the configuration has it")
         same = any(sha256_file(file) == entry["sha256"] for file in files)
         return verdict("raw", same, subject, "other bytes than were read")
+
+    def _check_label_map(self, entry: Mapping[str, Any]) -> Finding:
+        subject = f"{entry['base']}/{entry['path']}"
+        folder = self.labels.get(entry["base"].removeprefix("labels:"))
+        if folder is None or not folder.is_dir():
+            return Finding("raw", "unknown", subject, "the folder of label maps is not at hand")
+        file = folder / entry["path"]
+        if not file.is_file():
+            return Finding("raw", "fail", subject, f"{file}: missing")
+        if self.fast:
+            same = file.stat().st_size == entry["size"]
+        else:
+            same = sha256_file(file) == entry["sha256"]
+        return verdict("raw", same, subject, f"{file}: other bytes than were read")
 
     def _raw_place(self, cohort: str, name: str) -> tuple[str, str]:
         """Path below the cohort's root, and format, of what a record names."""

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 WHOLE = ("--profile", "profiles/local", "--config", "scale=smoke")
 # one study: the others' tests are their own
 SMOKE = (*WHOLE, "studies={slice_vae: null}")
+DEMO = ("--profile", "profiles/local", "--config", "studies={slice_vae: null}")
 TABLE = "results/tables/m3ae_table1.csv"
 
 
@@ -36,12 +38,12 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def finish_study(folder: Path) -> Path:
-    """A fresh checkout in which a study has run at scale `smoke`; one that is there is taken."""
+def finish_study(folder: Path, line: Sequence[str] = SMOKE) -> Path:
+    """A fresh checkout in which a study has run; one that is there is taken."""
     if not (folder / TABLE).is_file():
         shutil.rmtree(folder, ignore_errors=True)
         copy_project(folder)
-        done = run_snakemake(*SMOKE, "--", "all", folder=folder)
+        done = run_snakemake(*line, "--", "all", folder=folder)
         assert done.returncode == 0, done.text[-5000:]
     return folder
 

@@ -27,15 +27,26 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from reliability.kills import jobs_of, kill_at_random
+from reliability.kills import Kill, jobs_of, kill_at_random
 from reliability.tampering import count_tampered
-from support import PROJECT, SMOKE, WHOLE, finish_study, run_genmorph, run_snakemake
+from support import DEMO, PROJECT, SMOKE, WHOLE, finish_study, run_genmorph, run_snakemake
 
 NAME = "reliability.json"  # and .md
-FULL = {"kills": None, "tampered": 200, "fuzz": 10_000}
-QUICK = {"kills": 3, "tampered": 20, "fuzz": 500}
+FULL = {"kills": None, "demo_kills": 1, "tampered": 200, "fuzz": 10_000}
+QUICK = {"kills": 3, "demo_kills": 0, "tampered": 20, "fuzz": 500}
 SEED = 0
-PARTS = ("kills", "tampered", "false_alarms", "faults", "fuzz")
+SHARES = ("kills", "demo_kills", "tampered", "faults")
+PARTS = ("false_alarms", "tampered", "faults", "fuzz", "kills", "demo_kills")
+
+
+def of_kills(kills: list[Kill], prefix: str = "") -> dict[str, Any]:
+    """Kills survived, and what was lost with the others."""
+    return {
+        f"{prefix}kills": f"{sum(kill.survived for kill in kills)}/{len(kills)}",
+        f"{prefix}lost": [
+            f"{kill.job}, {kill.victim}: {kill.message}" for kill in kills if not kill.survived
+        ],
+    }
 
 
 def count_kills(project: Path, folder: Path, n: int | None) -> dict[str, Any]:
@@ -51,13 +62,14 @@ def count_kills(project: Path, folder: Path, n: int | None) -> dict[str, Any]:
         n = max(30, 2 * len(jobs_of(project, line)))
     kills = kill_at_random(project, folder, n, SEED, line)
     hit = Counter(kill.rule for kill in kills if kill.killed)
-    return {
-        "kills": f"{sum(kill.survived for kill in kills)}/{len(kills)}",
-        "kills_by_rule": dict(sorted(hit.items())),
-        "lost": [
-            f"{kill.job}, {kill.victim}: {kill.message}" for kill in kills if not kill.survived
-        ],
-    }
+    return of_kills(kills) | {"kills_by_rule": dict(sorted(hit.items()))}
+
+
+def count_demo_kills(folder: Path, n: int) -> dict[str, Any]:
+    """Kills on the study at scale `demo`, of which there are fewer: it takes minutes."""
+    project = finish_study(folder / "demo", DEMO)
+    kills = kill_at_random(project, folder, n, SEED, DEMO)
+    return of_kills(kills, "demo_")
 
 
 def count_found(project: Path, folder: Path, n: int) -> dict[str, Any]:
@@ -129,6 +141,7 @@ def page(counts: dict[str, Any]) -> str:
         "kills": "kill -9 of Snakemake, a job or a worker, at a random moment of a rule; survived "
         "when the same line then ends with the tables of an undisturbed run, bit for bit but for "
         "wall times",
+        "demo_kills": "the same at scale `demo`",
         "tampered": "single random changes in the chain of a table; found when `genmorph audit` "
         "fails under the right code and names the change first",
         "false_alarms": "audits that fail although nothing changed: as it is, on a clone with "
@@ -165,7 +178,7 @@ def page(counts: dict[str, Any]) -> str:
 
 def all_reached(counts: dict[str, Any]) -> bool:
     """Whether every count is what was asked for."""
-    shares = [counts[name] for name in ("kills", "tampered", "faults") if name in counts]
+    shares = [counts[name] for name in SHARES if name in counts]
     wrong = counts.get("false_alarms", 0) + counts.get("fuzz_crashes", 0)
     return not wrong and all(re.fullmatch(r"(\d+)/\1", share) for share in shares)
 
@@ -185,18 +198,20 @@ def main() -> int:
         if set(parts) - {"fuzz"}:
             there = os.environ.get("GENMORPH_FINISHED_STUDY")
             project = finish_study(Path(there).resolve() if there else folder / "project")
-        if "false_alarms" in parts:
-            counts |= count_false_alarms(project, folder)
-        if "tampered" in parts:
-            counts |= count_found(project, folder, asked["tampered"])
-        if "kills" in parts:
-            counts |= count_kills(project, folder, asked["kills"])
-        if "faults" in parts:
-            counts |= count_faults(project, folder)
-        if "fuzz" in parts:
-            counts |= count_crashes(folder, asked["fuzz"])
-    file.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
-    file.with_suffix(".md").write_text(page(counts))
+        ways = {
+            "kills": lambda: count_kills(project, folder, asked["kills"]),
+            "demo_kills": lambda: count_demo_kills(folder, asked["demo_kills"]),
+            "tampered": lambda: count_found(project, folder, asked["tampered"]),
+            "false_alarms": lambda: count_false_alarms(project, folder),
+            "faults": lambda: count_faults(project, folder),
+            "fuzz": lambda: count_crashes(folder, asked["fuzz"]),
+        }
+        for part in parts:
+            if asked.get(part) != 0:
+                counts |= ways[part]()
+            # after each: the whole of it takes an hour
+            file.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
+            file.with_suffix(".md").write_text(page(counts))
     print(page(counts))
     return 0 if all_reached(counts) else 1
 

@@ -78,6 +78,11 @@ def test_an_unknown_study_is_named():
         plan(studies={"m3a": {}})
 
 
+def test_an_unknown_measure_is_named():
+    with pytest.raises(ConfigError, match="study slice_vae: no measure 'mmd64'; did you mean 'mmd_"):
+        Plan({}).measured("slice_vae", "slice_vae-64", "0", "mmd64")
+
+
 def test_a_table_reads_the_summary_of_every_training_and_no_reference():
     room = plan(seeds=[0, 1])
     files = room.training_summaries("m3ae", "table1")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 
 import pytest
 
-from support import copy_project, run_genmorph, run_snakemake
+from genmorph.studies.slice_vae.tables import TABLES
+from support import WHOLE, copy_project, run_genmorph, run_snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("slice_vae")]
 
@@ -16,9 +18,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("slice_vae")]
 def finished(tmp_path_factory):
     """A fresh checkout in which the study has run."""
     folder = copy_project(tmp_path_factory.mktemp("slice_vae") / "project")
-    done = run_snakemake(
-        "--profile", "profiles/local", "--config", "scale=smoke", "--", "slice_vae", folder=folder
-    )
+    done = run_snakemake(*WHOLE, "--", "slice_vae", folder=folder)
     assert done.returncode == 0, done.text[-5000:]
     return folder
 
@@ -73,6 +73,26 @@ def test_every_trained_model_is_measured_on_its_grids(finished):
     assert float(beyond["slice VAE"]["log p of held-out codes at 32x32x32, measured"])
 
 
+def test_every_column_names_a_value_that_its_measure_has(finished):
+    """Also of tables that are not made unasked; tissues and maps: `test_evaluate_tissues.py`."""
+    run = "results/runs/slice_vae/slice_vae-64/simulated_hcp-all/seed-0/measures"
+    unasked = [f"{run}/{name}.json" for name in ("memorisation", "validation_reconstruction")]
+    done = run_snakemake(*WHOLE, "--", *unasked, folder=finished)
+    assert done.returncode == 0, done.text[-5000:]
+    measured = [json.loads(path.read_text()) for path in (finished / run).glob("*.json")]
+    of_kind = {each["measure"]: each for each in measured}
+    # two steps of training make no segmenter that may score
+    compared = [
+        (of_kind[column.measure][column.part], column)
+        for table in TABLES.values()
+        for column in table.columns
+        if column.measure not in ("atlas_score", "tissue_volumes", "vbm")
+    ]
+    assert len(compared) > 30
+    for values, column in compared:
+        assert column.key in values, (column.title, sorted(values))
+
+
 def test_the_audit_trusts_its_tables(finished):
     for table in ("table1", "beyond"):
         done = run_genmorph("audit", f"results/tables/slice_vae_{table}.csv", folder=finished)
@@ -80,8 +100,5 @@ def test_the_audit_trusts_its_tables(finished):
 
 
 def test_nothing_is_done_twice(finished):
-    done = run_snakemake(
-        "-n", "--profile", "profiles/local", "--config", "scale=smoke", "--", "slice_vae",
-        folder=finished,
-    )  # fmt: skip
+    done = run_snakemake(*WHOLE, "-n", "--", "slice_vae", folder=finished)
     assert "Nothing to be done" in done.text

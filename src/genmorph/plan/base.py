@@ -141,9 +141,24 @@ class Settled:
         """Folder of a cohort's label maps."""
         return expand_variables(self.labels(cohort).path, f"cohorts.{cohort}.labels.path")
 
+    def measure(self, study: str, measure: str) -> dict[str, Any]:
+        """Options of one of a study's measures.
+
+        Raises
+        ------
+        ConfigError
+            When the study has none of that name.
+        """
+        measures = self.study(study).measures
+        if measure not in measures:
+            raise ConfigError(
+                f"study {study}: no measure '{measure}'", did_you_mean(measure, measures)
+            )
+        return measures[measure]
+
     def measure_kind(self, study: str, measure: str) -> str:
         """Which measure an entry of a study is: the command that makes it."""
-        return self.study(study).measures[measure]["kind"]
+        return self.measure(study, measure)["kind"]
 
     def _figure_needs(self, study: str, figure: str) -> list[str]:
         """What a figure is drawn from, with a need of several runs once for each of them."""

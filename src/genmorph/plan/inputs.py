@@ -128,7 +128,7 @@ class Inputs(Parameters):
         ConfigError
             When the measure looks at a model, and the run has none of that kind.
         """
-        store = self.study(study).measures[measure]["store"]
+        store = self.measure(study, measure)["store"]
         words = self.run_words(study, model, int(seed))
         able = self.study(study).measured_runs(measure)
         if model not in able:
@@ -146,7 +146,7 @@ class Inputs(Parameters):
         """The real side of a measure: index of the store, or the table of a split's tissues."""
         if not self._of_tissues(study, measure):
             return self.store_index(study, model)
-        split = self.study(study).measures[measure]["split"]
+        split = self.measure(study, measure)["split"]
         words = self.store_words(study, model)
         return str(self.paths.fill("real_tissues", split=split, **words))
 
@@ -156,7 +156,7 @@ class Inputs(Parameters):
     def measure_weights(self, study: str, measure: str) -> list[str]:
         """The user's file of feature weights, for a measure that looks at features."""
         weights = self.config.features.inception_weights
-        if weights is None or "extractor" not in self.study(study).measures[measure]:
+        if weights is None or "extractor" not in self.measure(study, measure):
             return []
         return [expand_variables(weights, "features.inception_weights")]
 
@@ -190,7 +190,7 @@ class Inputs(Parameters):
         return expand_variables(self.labels(cohort).names, f"cohorts.{cohort}.labels.names")
 
     def _manual(self, study: str, measure: str) -> bool:
-        return self.study(study).measures[measure]["real_labels"] == "manual"
+        return self.measure(study, measure)["real_labels"] == "manual"
 
     def manual_label_inputs(self, study: str, model: str, measure: str) -> list[str]:
         """What the atlas score waits for where people or FreeSurfer labelled the real side."""

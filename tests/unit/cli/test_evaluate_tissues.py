@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +14,7 @@ from genmorph.cli import build
 from genmorph.files import write_json, write_tsv
 from genmorph.preprocessing.anatomy import VOLUMES_COLUMNS
 from genmorph.store import Description, write_store
+from genmorph.studies import rooms_with
 
 SHAPE = (24, 28, 24)
 AFFINE = np.array([[7.0, 0, 0, -84], [0, 7.0, 0, -119], [0, 0, 7.0, -77], [0, 0, 0, 1]])
@@ -74,12 +76,22 @@ def tables(tmp_path):
     )
 
 
+def keys_in_tables(measure):
+    """Values of a measure that columns of any study's tables show."""
+    keys = set()
+    for room in rooms_with("tables"):
+        for table in import_module(f"genmorph.studies.{room}.tables").TABLES.values():
+            keys |= {column.key for column in table.columns if column.measure == measure}
+    return keys
+
+
 def test_volumes_are_compared_and_failures_are_said(tables):
     made, real, out = tables
     done = run("tissue_volumes", "--generated", made, "--reference", real, "--out", out)
     assert done.exit_code == 0, done.output
     content = json.loads(out.read_text())
     assert content["values"]["GM_difference_ml"] < 0
+    assert keys_in_tables("tissue_volumes") <= set(content["values"])
     assert "DGM_generated_ml" not in content["values"]
     assert "GM_bold" not in content["values"]  # six people a side are too few
     assert any("sample-9" in note for note in content["notes"])
@@ -107,6 +119,7 @@ def test_a_t_map_has_its_place_its_mask_and_its_pictures(tables, tmp_path):
     assert image.header.get_intent()[0] == "t test"
     values = json.loads(out.read_text())["values"]
     assert values["least_t"] < -3 and values["voxels_over_negative"] > 100
+    assert keys_in_tables("vbm") <= set(values)
     assert nib.load(tmp_path / "t_mask.nii.gz").get_fdata().any()
     assert figure.is_file() and (tmp_path / "t_glass.png").is_file()
 

@@ -79,7 +79,7 @@ def test_an_unknown_study_is_named():
 
 
 def test_an_unknown_measure_is_named():
-    with pytest.raises(ConfigError, match="no measure 'mmd64'\n.*did you mean 'mmd_64'"):
+    with pytest.raises(ConfigError, match=r"no measure 'mmd64'\n.*did you mean 'mmd_64'"):
         Plan({}).measured("slice_vae", "slice_vae-64", "0", "mmd64")
 
 

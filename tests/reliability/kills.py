@@ -178,12 +178,12 @@ def process_of(folder: Path, log: str) -> int | None:
 
 
 def _workers_of(pid: int) -> list[int]:
-    """Processes among which a job shares its work out."""
+    """Processes among which a job shares its work out, as `multiprocessing` spawns them."""
     children = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return sorted(
         child
         for child in children
-        if _parent(child) == pid and not any("resource_tracker" in text for text in _words(child))
+        if _parent(child) == pid and any("spawn_main" in text for text in _words(child))
     )
 
 

@@ -10,7 +10,7 @@ rule simulate_cohort:
     benchmark:
         paths.benchmark("simulate_cohort", "{cohort}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: plan.config.preprocessing.workers
     resources:
         mem_mb=lambda w, threads, attempt: 1500 * threads * attempt,
@@ -35,7 +35,7 @@ checkpoint ingest_cohort:
     benchmark:
         paths.benchmark("ingest_cohort", "{cohort}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
@@ -63,7 +63,7 @@ rule draw_flow:
     benchmark:
         paths.benchmark("draw_flow", "{cohort}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,

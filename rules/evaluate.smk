@@ -17,7 +17,7 @@ rule segment_run:
             "segment_run", "{study}-{model}-{cohort}-{population}-{seed}-{segmented}"
         )
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: plan.config.preprocessing.workers
     resources:
         mem_mb=lambda w, attempt, threads: 3000 * threads * attempt,
@@ -45,7 +45,7 @@ rule segment_real:
     benchmark:
         paths.benchmark("segment_real", "{cohort}-{recipe}-{split}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: plan.config.preprocessing.workers
     resources:
         mem_mb=lambda w, attempt, threads: 3000 * threads * attempt,
@@ -81,7 +81,7 @@ rule measure_run:
     wildcard_constraints:
         measure=plan.measure_names(),
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
@@ -119,7 +119,7 @@ rule map_run:
     wildcard_constraints:
         measure=plan.measure_names("vbm"),
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
@@ -158,7 +158,7 @@ rule measure_memorisation:
     wildcard_constraints:
         measure=plan.measure_names("memorisation"),
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
@@ -198,7 +198,7 @@ rule measure_likelihood:
     wildcard_constraints:
         measure=plan.measure_names("latent_likelihood"),
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
         **plan.gpu_resources,
@@ -228,7 +228,7 @@ rule train_segmenter:
     benchmark:
         paths.benchmark("train_segmenter", "{cohort}-{recipe}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.training_threads
     resources:
         **plan.gpu_resources,
@@ -267,7 +267,7 @@ rule score_atlas:
     wildcard_constraints:
         measure=plan.measure_names("atlas_score"),
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
         mem_mb=lambda w, attempt: 8000 * attempt,
@@ -293,7 +293,7 @@ rule run_controls:
     benchmark:
         paths.benchmark("run_controls", "{group}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
@@ -320,7 +320,7 @@ rule make_controls:
     benchmark:
         paths.benchmark("make_controls", "controls")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
@@ -343,7 +343,7 @@ rule check_controls:
     benchmark:
         paths.benchmark("check_controls", "controls")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,

@@ -16,7 +16,7 @@ rule train_model:
     benchmark:
         paths.benchmark("train_model", "{study}-{model}-{cohort}-{population}-{seed}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.training_threads
     resources:
         **plan.gpu_resources,
@@ -49,7 +49,7 @@ rule sample_run:
     benchmark:
         paths.benchmark("sample_run", "{study}-{model}-{cohort}-{population}-{seed}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
         **plan.gpu_resources,
@@ -90,7 +90,7 @@ rule reconstruct_run:
             "{study}-{model}-{cohort}-{population}-{seed}-{reconstructed}",
         )
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
         **plan.gpu_resources,

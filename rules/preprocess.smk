@@ -16,7 +16,7 @@ rule preprocess_shard:
     wildcard_constraints:
         recipe=plan.recipe_patterns["own"],
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: plan.config.preprocessing.workers
     resources:
         mem_mb=lambda w, threads, attempt: 3000 * threads * attempt,
@@ -48,7 +48,7 @@ rule resample_shard:
     wildcard_constraints:
         recipe=plan.recipe_patterns["coarser"],
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: plan.config.preprocessing.workers
     resources:
         mem_mb=lambda w, threads, attempt: 1500 * threads * attempt,
@@ -80,7 +80,7 @@ rule index_store:
     benchmark:
         paths.benchmark("index_store", "{cohort}-{recipe}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
@@ -106,7 +106,7 @@ rule review_quality:
     benchmark:
         paths.benchmark("review_quality", "{cohort}-{recipe}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,

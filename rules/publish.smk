@@ -16,7 +16,7 @@ rule make_table:
     benchmark:
         paths.benchmark("make_table", "{study}-{table}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/publishing.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
@@ -42,7 +42,7 @@ rule make_figure:
     benchmark:
         paths.benchmark("make_figure", "{study}-{figure}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/publishing.yaml"
     threads: plan.config.compute.threads
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
@@ -66,7 +66,7 @@ rule make_reported_checks:
     benchmark:
         paths.benchmark("make_reported_checks", "reported_checks")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/publishing.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
@@ -91,7 +91,7 @@ rule run_notebook:
     benchmark:
         paths.benchmark("run_notebook", "{notebook}")
     conda:
-        "../envs/genmorph.yaml"
+        "../envs/publishing.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,

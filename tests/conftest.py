@@ -13,6 +13,14 @@ import pytest
 from support import finish_study
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of a file stay on one worker, unless their group says more: fixtures are made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """Real scans for trying, where somebody has them."""

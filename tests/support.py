@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
 import shutil
 import subprocess
@@ -40,11 +41,15 @@ def copy_project(folder: Path) -> Path:
 
 def finish_study(folder: Path, line: Sequence[str] = SMOKE) -> Path:
     """A fresh checkout in which a study has run; one that is there is taken."""
-    if not (folder / TABLE).is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        copy_project(folder)
-        done = run_snakemake(*line, "--", "all", folder=folder)
-        assert done.returncode == 0, done.text[-5000:]
+    finished = folder.with_name(f"{folder.name}.finished")
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # others may want it at the same time
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            copy_project(folder)
+            done = run_snakemake(*line, "--", "all", folder=folder)
+            assert done.returncode == 0, done.text[-5000:]
+            finished.touch()
     return folder
 
 

@@ -67,7 +67,7 @@ onstart:
     # Held until this process ends, however it ends: a second workflow on these results is refused,
     # and nothing stale is left to unlock.
     try:
-        workflow_lock = plan.lock()
+        plan.lock()
     except GenmorphError as error:
         raise WorkflowError(str(error))
     plan.write_resolved()

@@ -110,9 +110,14 @@ def run_tests(file: str, folder: Path, **environment: str) -> tuple[int, int, in
     command = [sys.executable, "-m", "pytest", file, "-q", f"--junitxml={report}"]
     command += ["-m", "reliability", "-p", "no:cacheprovider", "--timeout", "7200"]
     subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=False)
+    if not report.is_file():
+        raise SystemExit(f"{file}: its tests did not start")
     (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
     failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-    return int(suite.get("tests", 0)), failed, int(suite.get("skipped", 0))
+    ran, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+    if ran == skipped:
+        raise SystemExit(f"{file}: none of its tests ran")
+    return ran, failed, skipped
 
 
 def count_faults(project: Path, folder: Path) -> dict[str, Any]:
@@ -126,11 +131,9 @@ def count_faults(project: Path, folder: Path) -> dict[str, Any]:
 
 
 def count_crashes(folder: Path, n: int) -> dict[str, Any]:
-    ran, failed, skipped = run_tests(
+    ran, failed, _ = run_tests(
         "tests/reliability/test_fuzz_readers.py", folder, GENMORPH_FUZZ_INPUTS=str(n)
     )
-    if skipped:
-        raise SystemExit("hypothesis is not installed: pip install -e '.[test]'")
     return {"fuzz_inputs": n, "fuzz_readers": ran, "fuzz_crashes": failed}
 
 

@@ -108,7 +108,7 @@ def test_the_second_of_two_workflows_on_one_folder_is_refused(copy):
         command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     wait_for(lambda: process_of(copy, f"{log}/m3ae-beta_vae-3-simulated-all-0.log"), first)
-    second = run_snakemake(*SMOKE, "--", TABLE, folder=copy)
+    second = run_snakemake(*SMOKE, "--", weights, TABLE, folder=copy)
     assert second.returncode != 0 and "another workflow is running" in second.text
     text, _ = first.communicate(timeout=1200)
     assert first.returncode == 0, text[-3000:]

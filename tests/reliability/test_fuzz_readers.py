@@ -86,6 +86,7 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+@pytest.mark.reliability
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 def test_damage_is_an_error_in_words_and_nothing_else(reader, tmp_path, capfd):

@@ -41,6 +41,7 @@ class Plan(Targets):
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
+        self._held: TextIO | None = None
         self._refuse_foreign_root()
 
     def resolved(self) -> dict[str, Any]:
@@ -106,8 +107,8 @@ class Plan(Targets):
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
-    def lock(self) -> TextIO:
-        """Take the results root for one workflow, for as long as the file returned is open.
+    def lock(self) -> None:
+        """Take the results root for one workflow, for as long as this object lives.
 
         Raises
         ------
@@ -123,7 +124,7 @@ class Plan(Targets):
             raise BusyError(
                 f"another workflow is running on '{root}'", "wait, or stop it"
             ) from None
-        return held
+        self._held = held  # closed, the file is free again
 
     def _refuse_foreign_root(self) -> None:
         """Two scales, or two sets of raw scans, never share a results root."""

@@ -10,6 +10,8 @@ trusts it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -19,10 +21,10 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from support import TABLE, run_genmorph, run_snakemake, without_seconds
+from support import PROJECT, TABLE, run_genmorph, run_snakemake, without_seconds
 
 VICTIMS = ("snakemake", "job", "worker")
 START_SECONDS = 600  # a job that has not started by then never will
@@ -51,7 +53,7 @@ class Kill:
 
 
 def kill_at_random(
-    finished: Path, folder: Path, n: int, seed: int, line: Sequence[str]
+    finished: Path, folder: Path, n: int, seed: int, line: Sequence[str], journal: Path
 ) -> list[Kill]:
     """Kill `n` times, each in a copy of its own.
 
@@ -64,6 +66,9 @@ def kill_at_random(
     n, seed : int
     line : sequence of str
         Snakemake's profile and configuration that the study was run with.
+    journal : Path
+        Kills that are done: they take minutes each, so a run that was cut short goes on. One of
+        other code begins anew.
 
     Returns
     -------
@@ -71,11 +76,13 @@ def kill_at_random(
         Rules in turn: with twice as many kills as there are rules, each is hit twice, by two
         victims.
     """
-    rng = random.Random(seed)
+    code = code_hash(f"{seed} {' '.join(line)}")
+    done = json.loads(journal.read_text()) if journal.is_file() else {}
+    kills = [Kill(**kill) for kill in done["kills"]] if done.get("code") == code else []
     jobs = jobs_of(finished, line)
-    order = rng.sample(sorted(jobs), len(jobs))
-    kills = []
-    for number in range(n):
+    order = random.Random(seed).sample(sorted(jobs), len(jobs))
+    for number in range(len(kills), n):
+        rng = random.Random(f"{seed} {number}")
         job = rng.choice(jobs[order[number % len(order)]])
         victim = VICTIMS[(number + number // len(order)) % len(VICTIMS)]
         copy = folder / f"kill-{number:02d}"
@@ -83,7 +90,15 @@ def kill_at_random(
         kills.append(_kill(finished, copy, job, victim, rng, line))
         print(kills[-1], flush=True)
         shutil.rmtree(copy)
-    return kills
+        journal.write_text(json.dumps({"code": code, "kills": [asdict(kill) for kill in kills]}))
+    return kills[:n]
+
+
+def code_hash(more: str) -> str:
+    """One hash for what is killed and how."""
+    files = [*(PROJECT / "src").rglob("*.py"), *(PROJECT / "rules").iterdir(), Path(__file__)]
+    content = [file.read_bytes() for file in sorted([PROJECT / "Snakefile", *files])]
+    return hashlib.sha256(b"\0".join([more.encode(), *content])).hexdigest()
 
 
 def jobs_of(finished: Path, line: Sequence[str]) -> dict[str, list[Job]]:

@@ -29,9 +29,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from reliability.kills import Kill, jobs_of, kill_at_random
 from reliability.tampering import count_tampered
-from support import DEMO, PROJECT, SMOKE, WHOLE, finish_study, run_genmorph, run_snakemake
+from support import DEMO, PROJECT, SMOKE, WHOLE, finish_study, run_genmorph
 
 NAME = "reliability.json"  # and .md
+BUILD = PROJECT / "build"
 FULL = {"kills": None, "demo_kills": 1, "tampered": 200, "fuzz": 10_000}
 QUICK = {"kills": 3, "demo_kills": 0, "tampered": 20, "fuzz": 500}
 SEED = 0
@@ -53,22 +54,17 @@ def count_kills(project: Path, folder: Path, n: int | None) -> dict[str, Any]:
     """Kills of one study's rules, or without `n` of each rule of the whole study, twice."""
     line = SMOKE
     if n is None:
-        line, whole = WHOLE, folder / "whole"
-        shutil.copytree(project, whole, symlinks=True)
-        project = whole
-        done = run_snakemake(*line, "--", "all", folder=project)
-        if done.returncode:
-            raise SystemExit(f"the undisturbed run failed:\n{done.text[-3000:]}")
+        line, project = WHOLE, finish_study(project.with_name("whole"), WHOLE)
         n = max(30, 2 * len(jobs_of(project, line)))
-    kills = kill_at_random(project, folder, n, SEED, line)
+    kills = kill_at_random(project, folder, n, SEED, line, BUILD / f"kills-{n}.json")
     hit = Counter(kill.rule for kill in kills if kill.killed)
     return of_kills(kills) | {"kills_by_rule": dict(sorted(hit.items()))}
 
 
-def count_demo_kills(folder: Path, n: int) -> dict[str, Any]:
+def count_demo_kills(project: Path, folder: Path, n: int) -> dict[str, Any]:
     """Kills on the study at scale `demo`, of which there are fewer: it takes minutes."""
-    project = finish_study(folder / "demo", DEMO)
-    kills = kill_at_random(project, folder, n, SEED, DEMO)
+    demo = finish_study(project.with_name("demo"), DEMO)
+    kills = kill_at_random(demo, folder, n, SEED, DEMO, BUILD / f"kills-demo-{n}.json")
     return of_kills(kills, "demo_")
 
 
@@ -192,8 +188,8 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, action="append", help="count only this")
     arguments = parser.parse_args()
     asked, parts = QUICK if arguments.quick else FULL, arguments.only or PARTS
-    place = PROJECT / ("build" if arguments.quick else "docs")
-    place.mkdir(exist_ok=True)
+    BUILD.mkdir(exist_ok=True)
+    place = BUILD if arguments.quick else PROJECT / "docs"
     file = place / NAME
     counts = json.loads(file.read_text()) if file.is_file() and arguments.only else {}
     with tempfile.TemporaryDirectory(prefix="genmorph-reliability-") as made:
@@ -203,7 +199,7 @@ def main() -> int:
             project = finish_study(Path(there).resolve() if there else folder / "project")
         ways = {
             "kills": lambda: count_kills(project, folder, asked["kills"]),
-            "demo_kills": lambda: count_demo_kills(folder, asked["demo_kills"]),
+            "demo_kills": lambda: count_demo_kills(project, folder, asked["demo_kills"]),
             "tampered": lambda: count_found(project, folder, asked["tampered"]),
             "false_alarms": lambda: count_false_alarms(project, folder),
             "faults": lambda: count_faults(project, folder),

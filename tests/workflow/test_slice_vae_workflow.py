@@ -74,19 +74,20 @@ def test_every_trained_model_is_measured_on_its_grids(finished):
 
 
 def test_every_column_names_a_value_that_its_measure_has(finished):
-    """Also of tables that are not made unasked; tissues and maps: `test_evaluate_tissues.py`."""
+    """Also of the tables of the search, which are not made unasked."""
     run = "results/runs/slice_vae/slice_vae-64/simulated_hcp-all/seed-0/measures"
-    unasked = [f"{run}/{name}.json" for name in ("memorisation", "validation_reconstruction")]
-    done = run_snakemake(*WHOLE, "--", *unasked, folder=finished)
+    done = run_snakemake(*WHOLE, "--", f"{run}/validation_reconstruction.json", folder=finished)
     assert done.returncode == 0, done.text[-5000:]
     measured = [json.loads(path.read_text()) for path in (finished / run).glob("*.json")]
     of_kind = {each["measure"]: each for each in measured}
-    # two steps of training make no segmenter that may score
+    # two steps of training make no segmenter that may score, and five people are too few to flag;
+    # tissues and maps: test_evaluate_tissues.py
+    unmeasured = ("atlas_score", "memorisation", "tissue_volumes", "vbm")
     compared = [
         (of_kind[column.measure][column.part], column)
         for table in TABLES.values()
         for column in table.columns
-        if column.measure not in ("atlas_score", "tissue_volumes", "vbm")
+        if column.measure not in unmeasured
     ]
     assert len(compared) > 30
     for values, column in compared:

@@ -278,14 +278,16 @@ def test_a_second_workflow_on_the_same_results_is_refused(copy):
         holder.kill()
 
 
-def test_ten_new_scans_would_preprocess_one_shard(copy):
+def test_a_new_scan_preprocesses_one_shard(copy):
     """A cohort read from disk that grows: known scans keep their shard."""
     raw = copy / "scans"
     shutil.copytree(copy / "results/raw/simulated", raw)
+    for person in sorted(raw.glob("sub-*"))[5:]:
+        shutil.rmtree(person)
     overlay = copy / "mine.yaml"
     overlay.write_text(
         "results: results/mine\ncohorts: {mine: {root: scans}}\n"
-        "studies: {m3ae: {cohort: mine}, slice_vae: null}\npreprocessing: {shard_size: 8}\n"
+        "studies: {m3ae: {cohort: mine}, slice_vae: null}\npreprocessing: {shard_size: 4}\n"
     )
     words = ("--profile", "profiles/local", "--configfile", "mine.yaml", "--config", "scale=smoke")
     store = "results/mine/preprocessed/mine/m3ae/index.tsv"

@@ -28,8 +28,6 @@ from genmorph.publish.views import PLANES, View, voxel_sizes
 
 if TYPE_CHECKING:
     import nibabel as nib
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 # of the way through the mask, from bottom, back or left
@@ -253,7 +251,15 @@ def slices(
                 np.take(volume, index, axis=normal) for volume in (t_map.t, background, shown)
             )
             show_slice(tile, gray, size, limits=BACKGROUND_LIMITS)
-            _show_t(tile, np.ma.masked_where(~visible, t), size, colours, limit)
+            show_slice(
+                tile,
+                np.ma.masked_where(~visible, t),
+                size,
+                colours=colours,
+                limits=(-limit, limit),
+                # each voxel as it is: between voxels, what is under the threshold would take colour
+                interpolation="nearest",
+            )
             place_mm = affine[normal, normal] * index + affine[normal, 3]
             tile.text(
                 0.5,
@@ -324,27 +330,3 @@ def _through(indices: Sequence[int], peaks: Sequence[int]) -> list[int]:
         free.remove(nearest)
         moved.append(peak)
     return sorted(free + moved)
-
-
-def _show_t(
-    axes: Axes,
-    image: np.ma.MaskedArray,
-    size_mm: tuple[float, float],
-    colours: Colormap,
-    limit: float,
-) -> None:
-    """Lay t over a slice, each voxel as it is: interpolation would colour what is under the
-    threshold."""
-    width, height = size_mm
-    window = axes.get_xlim(), axes.get_ylim()
-    axes.imshow(
-        image.T,
-        origin="lower",
-        extent=(-width / 2, width / 2, -height / 2, height / 2),
-        cmap=colours,
-        vmin=-limit,
-        vmax=limit,
-        interpolation="nearest",
-        aspect="auto",
-    )
-    axes.set(xlim=window[0], ylim=window[1])

@@ -138,6 +138,9 @@ TABLES = {
             *GRIDS,
             "log p of codes: density of the stack of held-out slice codes. It holds within "
             "one encoder, and does not compare rows or grids.",
+            "Neighbouring slices differ less in a blurred volume too: less than in real scans is "
+            "no merit. Independent slices are each a real slice, which the Fréchet distance on "
+            "coronal slices rewards: it may be better than a model's.",
         ),
     ),
     "anatomy": _not_in_paper("anatomy", _anatomy, notes=GRIDS),

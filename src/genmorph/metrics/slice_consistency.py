@@ -73,8 +73,9 @@ def measure_slice_consistency(
     -------
     Measurement
         For each axis (`coronal`, ...) the mean over generated volumes, `coronal_reference` over
-        real scans, and `coronal_ratio` of the two: above 1 slices jump, below 1 the volume is
-        smoother than real ones. The spread is the SD over scans.
+        real scans, `coronal_ratio` of the two (above 1 slices jump, below 1 the volume is smoother
+        than real ones) and `coronal_departure`, how far that ratio is from 1, to either side. The
+        spread is the SD over scans.
 
     Raises
     ------
@@ -115,8 +116,12 @@ def measure_slice_consistency(
         own, real = values.get(axis), values.get(f"{axis}_reference")
         if own is not None and real:
             values[f"{axis}_ratio"] = own / real
+            values[f"{axis}_departure"] = abs(own / real - 1)
         else:
-            notes.append(f"{axis}_ratio is not defined: a side has no difference to compare.")
+            notes.append(
+                f"{axis}_ratio and {axis}_departure are not defined: a side has no difference to "
+                "compare."
+            )
     return Measurement(
         measure="slice_consistency",
         values=values,
@@ -128,6 +133,7 @@ def measure_slice_consistency(
             "background": background,
             "average": "mean over scans of each scan's value",
             "ratio": "mean of generated / mean of real",
+            "departure": "|ratio - 1|",
             "spread_over": "scans",
         },
         notes=tuple(notes),

@@ -59,7 +59,7 @@ def test_what_both_neighbours_leave_dark_does_not_count():
 
 def test_a_store_beside_itself_has_ratio_one():
     found = measure_slice_consistency(people(4), people(4))
-    assert found.values["coronal_ratio"] == 1
+    assert found.values["coronal_ratio"] == 1 and found.values["coronal_departure"] == 0
     per_person = [neighbour_differences(volume)["coronal"] for volume in people(4).values()]
     assert found.values["coronal"] == pytest.approx(np.mean(per_person))
     assert found.spread["coronal"] == pytest.approx(np.std(per_person, ddof=1))
@@ -77,6 +77,7 @@ def test_independent_slices_jump_along_their_own_axis():
     mixed = {f"sample-{k}": from_many(scans, seed=k) for k in range(6)}
     found = measure_slice_consistency(mixed, scans).values
     assert found["coronal_ratio"] > 2
+    assert found["coronal_departure"] == found["coronal_ratio"] - 1
     assert found["axial_ratio"] == pytest.approx(1)
 
 
@@ -86,7 +87,9 @@ def test_a_blurred_volume_is_below_one():
 
     scans = people(5, noisy)
     means = {n: (v + np.roll(v, 1, 1) + np.roll(v, -1, 1)) / 3 for n, v in scans.items()}
-    assert measure_slice_consistency(means, scans).values["coronal_ratio"] < 0.6
+    found = measure_slice_consistency(means, scans).values
+    assert found["coronal_ratio"] < 0.6
+    assert found["coronal_departure"] == 1 - found["coronal_ratio"]  # blur is no merit
 
 
 @pytest.mark.parametrize(

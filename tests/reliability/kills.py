@@ -3,8 +3,8 @@
 A finished study is the undisturbed one. For each kill, what one job made is removed from a copy,
 the workflow is started, and once that job runs, the victim is killed somewhere within the time
 that the job takes. The kill is survived when the same line then ends well, nothing half-written is
-left, every table is, but for wall times, bit for bit that of the undisturbed study, and the audit
-trusts it.
+left, what the job makes and every table are, but for wall times, bit for bit those of the
+undisturbed study, and the audit trusts it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from support import PROJECT, TABLE, run_genmorph, run_snakemake, without_seconds
 
 VICTIMS = ("snakemake", "job", "worker")
 START_SECONDS = 600  # a job that has not started by then never will
+SHOW_SECONDS = {".ipynb", ".html"}  # a notebook shows tables, and those show wall times
 ATTEMPTS = 5  # a job may end before its moment comes: then again, at an earlier one
 
 
@@ -53,7 +54,13 @@ class Kill:
 
 
 def kill_at_random(
-    finished: Path, folder: Path, n: int, seed: int, line: Sequence[str], journal: Path
+    finished: Path,
+    folder: Path,
+    n: int,
+    seed: int,
+    line: Sequence[str],
+    journal: Path,
+    targets: Sequence[str] = ("all",),
 ) -> list[Kill]:
     """Kill `n` times, each in a copy of its own.
 
@@ -69,6 +76,8 @@ def kill_at_random(
     journal : Path
         Kills that are done: they take minutes each, so a run that was cut short goes on. One of
         other code begins anew.
+    targets : sequence of str
+        What of the study has run: one of its jobs is hit.
 
     Returns
     -------
@@ -79,7 +88,7 @@ def kill_at_random(
     code = code_hash(f"{seed} {' '.join(line)}")
     done = json.loads(journal.read_text()) if journal.is_file() else {}
     kills = [Kill(**kill) for kill in done["kills"]] if done.get("code") == code else []
-    jobs = jobs_of(finished, line)
+    jobs = jobs_of(finished, line, targets)
     order = random.Random(seed).sample(sorted(jobs), len(jobs))
     for number in range(len(kills), n):
         rng = random.Random(f"{seed} {number}")
@@ -101,9 +110,11 @@ def code_hash(more: str) -> str:
     return hashlib.sha256(b"\0".join([more.encode(), *content])).hexdigest()
 
 
-def jobs_of(finished: Path, line: Sequence[str]) -> dict[str, list[Job]]:
+def jobs_of(
+    finished: Path, line: Sequence[str], targets: Sequence[str] = ("all",)
+) -> dict[str, list[Job]]:
     """Jobs of a finished study by rule, as Snakemake lists them."""
-    done = run_snakemake(*line, "--summary", "--", "all", folder=finished)
+    done = run_snakemake(*line, "--summary", "--", *targets, folder=finished)
     assert done.returncode == 0, done.text[-3000:]
     outputs = defaultdict(list)
     for words in (text.split("\t") for text in done.text.splitlines()):
@@ -148,7 +159,7 @@ def _kill(
     done = run_snakemake(*line, *targets, folder=copy)
     if done.returncode:
         return Kill(job.rule, label, victim, True, False, done.text[-1000:])
-    wrong = differing_tables(finished, copy)
+    wrong = differing_tables(finished, copy) + differing_outputs(finished, copy, job)
     wrong += [str(path) for path in (copy / "results").rglob(".tmp-*")]
     audit = run_genmorph("audit", TABLE, folder=copy)
     if audit.returncode:
@@ -166,6 +177,30 @@ def differing_tables(one: Path, other: Path) -> list[str]:
         for path in tables
         if without_seconds(path) != without_seconds(other / "results/tables" / path.name)
     ]
+
+
+def differing_outputs(one: Path, other: Path, job: Job) -> list[str]:
+    """Files of a job that are not the same in two checkouts, wall times apart."""
+    files = [
+        path.relative_to(one)
+        for name in job.outputs
+        for path in ([one / name] if (one / name).is_file() else (one / name).rglob("*"))
+        if path.is_file() and path.suffix not in SHOW_SECONDS
+    ]
+    return [
+        str(file)
+        for file in files
+        if not (other / file).is_file() or _content(one / file) != _content(other / file)
+    ]
+
+
+def _content(path: Path) -> object:
+    if path.parent.name == "tables":
+        return without_seconds(path)
+    if path.suffix == ".json":
+        content = json.loads(path.read_text())
+        return {name: value for name, value in content.items() if name != "seconds"}
+    return path.read_bytes()
 
 
 def _kill_hard(pid: int) -> None:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from reliability.kills import Kill, jobs_of, kill_at_random
 from reliability.tampering import count_tampered
-from support import DEMO, PROJECT, SMOKE, WHOLE, finish_study, run_genmorph
+from support import DEMO, EVERY_RULE, PROJECT, SMOKE, WHOLE, finish_study, run_genmorph
 
 NAME = "reliability.json"  # and .md
 BUILD = PROJECT / "build"
@@ -51,12 +51,13 @@ def of_kills(kills: list[Kill], prefix: str = "") -> dict[str, Any]:
 
 
 def count_kills(project: Path, folder: Path, n: int | None) -> dict[str, Any]:
-    """Kills of one study's rules, or without `n` of each rule of the whole study, twice."""
-    line = SMOKE
+    """Kills of one study's rules, or without `n` of every rule there is, twice."""
+    line, targets = SMOKE, ("all",)
     if n is None:
-        line, project = WHOLE, finish_study(project.with_name("whole"), WHOLE)
-        n = max(30, 2 * len(jobs_of(project, line)))
-    kills = kill_at_random(project, folder, n, SEED, line, BUILD / f"kills-{n}.json")
+        line, targets = WHOLE, EVERY_RULE
+        project = finish_study(project.with_name("whole"), line, targets)
+        n = max(30, 2 * len(jobs_of(project, line, targets)))
+    kills = kill_at_random(project, folder, n, SEED, line, BUILD / f"kills-{n}.json", targets)
     hit = Counter(kill.rule for kill in kills if kill.killed)
     return of_kills(kills) | {"kills_by_rule": dict(sorted(hit.items()))}
 
@@ -138,8 +139,8 @@ def page(counts: dict[str, Any]) -> str:
     rows = []
     for name, words in {
         "kills": "kill -9 of Snakemake, a job or a worker, at a random moment of a rule; survived "
-        "when the same line then ends with the tables of an undisturbed run, bit for bit but for "
-        "wall times",
+        "when the same line then ends with the job's files and the tables of an undisturbed run, "
+        "bit for bit but for wall times",
         "demo_kills": "the same at scale `demo`",
         "tampered": "single random changes in the chain of a table; found when `genmorph audit` "
         "fails under the right code and names the change first",

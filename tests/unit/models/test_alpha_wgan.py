@@ -160,6 +160,6 @@ def test_one_step_at_the_papers_size():
         sum(terms.values()).backward()
         assert all(torch.isfinite(weights.grad).all() for weights in own)
         before = [weights.detach().clone() for weights in own[:3]]
-        torch.optim.Adam(own, lr=2e-4).step()
+        torch.optim.Adam(own[:3], lr=2e-4).step()
         assert not any(map(torch.equal, before, own))
         model.zero_grad(set_to_none=True)

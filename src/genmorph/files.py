@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -23,18 +24,37 @@ MISSING = "n/a"  # how BIDS tables write a missing value
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling that is renamed to `path` when the block ends without error.
 
-    The temporary name keeps the suffixes of `path`, for writers that look at them.
+    The temporary name keeps the suffixes of `path`, for writers that look at them. What an earlier,
+    killed process left under such a name is removed first.
+
+    Raises
+    ------
+    GenmorphError
+        When the block wrote nothing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with temporary.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # tells others that its writer lives
+        try:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+                if not os.fstat(stream.fileno()).st_size:
+                    raise GenmorphError(f"{path}: nothing was written")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of a file left: the lock of one that lives cannot be had."""
+    for leftover in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
+        with contextlib.suppress(OSError), leftover.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
 
 
 @contextlib.contextmanager

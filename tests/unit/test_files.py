@@ -43,7 +43,38 @@ def test_a_failed_folder_leaves_the_old_folder(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path):
+def test_what_a_killed_writer_of_a_file_left_is_removed_and_a_living_ones_stays(tmp_path):
+    path = tmp_path / "a.txt"
+    write = f"""
+import os, signal, sys
+from genmorph.files import atomic_path
+with atomic_path({str(path)!r}) as temporary:
+    temporary.write_text("half")
+    print("half", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", write], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout.readline() == "half\n"
+        write_json(path, 1)
+        (living,) = tmp_path.glob(".tmp-*")
+        assert living.read_text() == "half"
+        writer.kill()
+    assert living.exists()
+    write_json(path, 2)
+    assert list(tmp_path.iterdir()) == [path] and read_json(path) == 2
+
+
+def test_a_writer_that_writes_nothing_is_told_so(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(GenmorphError, match=r"a\.txt: nothing was written"), atomic_path(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_what_a_killed_writer_of_a_folder_left_is_removed(tmp_path):
     (tmp_path / ".tmp-1234-folder").mkdir()
     with atomic_folder(tmp_path / "folder") as temporary:
         (temporary / "a").write_text("new")

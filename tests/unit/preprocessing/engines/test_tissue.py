@@ -15,7 +15,6 @@ from genmorph.preprocessing.engines.tissue import (
     segment_tissues,
 )
 from genmorph.preprocessing.raw import Image
-from genmorph.processes import limit_threads
 
 COARSE = NonlinearRegistration(working_mm=4.0)
 
@@ -23,7 +22,6 @@ COARSE = NonlinearRegistration(working_mm=4.0)
 @pytest.fixture(scope="module")
 def moved():
     """The template's tissues at 4 mm as a scan, larger by a known factor and shifted."""
-    limit_threads(1)
     priors = {name: tissue._from_ants(tissue._coarsened(image, 4.0))
               for name, image in tissue._priors().items()}  # fmt: skip
     inside = sum(image.data for image in priors.values()) > 0.5

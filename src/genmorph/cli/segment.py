@@ -79,6 +79,7 @@ def segment(
     if manifest is not None and participants is not None:
         ids = scan_ids(store, manifest, participants, values.get("split", "test"), None)
         inputs += [manifest, participants]
+    made = [out.with_name("anatomy.json")]
     with (
         locked(out.parent),
         recording(
@@ -86,7 +87,7 @@ def segment(
             out=out,
             parameters=values,
             inputs=inputs,
-            outputs=[out.with_name("anatomy.json")],
+            outputs=made,
             modules=[ENGINES[options.engine]],
         ) as record,
     ):
@@ -99,6 +100,7 @@ def segment(
         failed = segment_store(
             store, ids, out.parent, options=options, atlas=atlas, workers=workers
         )
+        made += sorted(path for path in out.parent.iterdir() if path.is_dir())  # its stores
     typer.echo(f"{out}: {len(ids) - failed} volumes segmented, {failed} failed")
 
 

@@ -17,7 +17,7 @@ study: install
 	@$(BIN)/genmorph where
 
 test: install-test
-	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST)
+	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
 
 test-slurm: install-test
 	@$(BIN)/python -m pytest tests/slurm -m slurm --durations=0 $(PYTEST)

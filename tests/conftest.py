@@ -18,7 +18,9 @@ limit_threads(1)  # before libraries start theirs: sums keep their order, worker
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of a file stay on one worker, unless their group says more: fixtures are made once."""
+    """Workflows first, which take longest. Tests of a file stay on one worker, unless their group
+    says otherwise: fixtures are made once."""
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
@@ -38,9 +40,12 @@ def finished_study(tmp_path_factory):
     """A fresh checkout in which the study has run at scale `smoke`; to be read, not changed.
 
     `GENMORPH_FINISHED_STUDY` names one that somebody has already, or where it is to be made.
+    Workers share it.
     """
-    there = os.environ.get("GENMORPH_FINISHED_STUDY")
-    return finish_study(Path(there) if there else tmp_path_factory.mktemp("smoke") / "project")
+    if there := os.environ.get("GENMORPH_FINISHED_STUDY"):
+        return finish_study(Path(there))
+    base = tmp_path_factory.getbasetemp()
+    return finish_study((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from genmorph.files import folder_hashes, read_json
 from reliability.kills import process_of, wait_for
 from support import SMOKE, TABLE, run_genmorph, run_snakemake
 
-pytestmark = [pytest.mark.reliability, pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = [pytest.mark.reliability, pytest.mark.workflow]
 
 RUN = "results/runs/m3ae/beta_vae-3/simulated-all/seed-0"
 

@@ -31,7 +31,6 @@ def test_1_a_fresh_clone_without_the_data_says_which_folder_is_missing(tmp_path)
 
 
 @pytest.mark.workflow
-@pytest.mark.xdist_group("smoke")
 def test_5_an_edited_docstring_reruns_nothing(finished_study, tmp_path):
     project = tmp_path / "copy"
     shutil.copytree(finished_study, project, symlinks=True)

@@ -12,7 +12,7 @@ import pytest
 from reliability.tampering import KINDS, count_tampered
 from support import SMOKE, run_genmorph, run_snakemake
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 CHANGES = int(os.environ.get("GENMORPH_TAMPERINGS", 2 * len(KINDS)))
 TABLE = "results/tables/m3ae_table1.csv"

@@ -11,7 +11,7 @@ import pytest
 from genmorph.studies.slice_vae.tables import TABLES
 from support import WHOLE, copy_project, run_genmorph, run_snakemake
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("slice_vae")]
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")

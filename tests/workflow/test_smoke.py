@@ -19,25 +19,24 @@ import pytest
 
 from support import SMOKE, run_genmorph, run_snakemake
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 LOCAL = SMOKE
 TABLE = Path("results/tables/m3ae_table1.csv")
 BETA = "overrides={m3ae: {m3ae: {beta: 4}}}"
 
 
-@pytest.fixture
-def finished(finished_study):
-    """One run serves all tests."""
-    return finished_study
+@pytest.fixture(scope="module")
+def finished(finished_study, tmp_path_factory):
+    """The finished checkout, for tests that change no result: Snakemake writes logs and locks."""
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    return shutil.copytree(finished_study, folder, symlinks=True)
 
 
 @pytest.fixture
-def copy(finished, tmp_path):
+def copy(finished_study, tmp_path):
     """The finished checkout, to be changed: time stamps kept."""
-    folder = tmp_path / "copy"
-    shutil.copytree(finished, folder, symlinks=True)
-    return folder
+    return shutil.copytree(finished_study, tmp_path / "copy", symlinks=True)
 
 
 def rows(path: Path) -> dict[str, dict[str, str]]:
@@ -142,6 +141,7 @@ def test_one_hyperparameter_reruns_one_run_and_what_shows_it(finished):
     assert (counts["measure_run"], counts["make_table"], counts["make_figure"]) == ("3", "1", "6")
 
 
+@pytest.mark.xdist_group("second_seed")  # minutes
 def test_a_second_seed_adds_its_own_runs_and_the_table_shows_mean_and_sd(copy):
     two = (*LOCAL, "seeds=[0, 1]")
     plan = run_snakemake(*two, "-n", "--", str(TABLE), folder=copy).text
@@ -278,6 +278,7 @@ def test_a_second_workflow_on_the_same_results_is_refused(copy):
         holder.kill()
 
 
+@pytest.mark.xdist_group("new_scan")  # minutes
 def test_a_new_scan_preprocesses_one_shard(copy):
     """A cohort read from disk that grows: known scans keep their shard."""
     raw = copy / "scans"

@@ -119,9 +119,11 @@ def _unzipped(content):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_one_process_writes_the_bytes_of_two(cohorts, tmp_path, layout):
-    simulate_cohort(tmp_path / "one", layout=layout, n=N, seed=SEED, resolution_mm=MM)
-    assert folder_hashes(tmp_path / "one") == folder_hashes(cohorts(layout))
+def test_one_process_writes_the_bytes_of_two(tmp_path, layout):
+    few = {"layout": layout, "n": 3, "seed": SEED, "resolution_mm": MM}
+    simulate_cohort(tmp_path / "one", **few)
+    simulate_cohort(tmp_path / "two", **few, workers=2)
+    assert folder_hashes(tmp_path / "one") == folder_hashes(tmp_path / "two")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

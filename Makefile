@@ -44,17 +44,22 @@ install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
 
 # The stamp is written last: an install cut short is done again.
-$(VENV)/.installed: pyproject.toml $(LOCK)
+define install_pinned
 	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), \
 	  "GenMorph needs Python 3.11 or 3.12: make PYTHON=python3.11 ..."'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV) (a few minutes the first time)"
-	@PIP_CONSTRAINT=$(LOCK) $(PIP) install --quiet --editable .
+	@PIP_CONSTRAINT=$(LOCK) $(PIP) install --quiet --editable '$(1)'
+endef
+
+$(VENV)/.installed: pyproject.toml $(LOCK)
+	$(call install_pinned,.)
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	@PIP_CONSTRAINT=$(LOCK) $(PIP) install --quiet --editable '.[test]'
-	@touch $@
+# all that the study needs, too
+$(VENV)/.installed-test: pyproject.toml $(LOCK)
+	$(call install_pinned,.[test])
+	@touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) .snakemake results/[!R]*

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
+    for leftover in _leftovers(path):
+        # the lock of a writer that lives cannot be had
+        with contextlib.suppress(OSError), leftover.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with temporary.open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # tells others that its writer lives
@@ -49,12 +53,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of a file left: the lock of one that lives cannot be had."""
-    for leftover in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
-        with contextlib.suppress(OSError), leftover.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leftover.unlink()
+def _leftovers(path: Path) -> list[Path]:
+    """What killed writers of a file or folder left beside it; not what is of `another-{name}`."""
+    ours = re.compile(rf"\.tmp-(\d+|old)-{re.escape(path.name)}")
+    return [other for other in path.parent.iterdir() if ours.fullmatch(other.name)]
 
 
 @contextlib.contextmanager
@@ -66,7 +68,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".tmp-*-{path.name}"):
+    for leftover in _leftovers(path):
         shutil.rmtree(leftover)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     temporary.mkdir()

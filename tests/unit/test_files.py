@@ -75,10 +75,12 @@ def test_a_writer_that_writes_nothing_is_told_so(tmp_path):
 
 
 def test_what_a_killed_writer_of_a_folder_left_is_removed(tmp_path):
-    (tmp_path / ".tmp-1234-folder").mkdir()
-    with atomic_folder(tmp_path / "folder") as temporary:
+    for left in (".tmp-1234-age[60]", ".tmp-old-age[60]", ".tmp-1234-another-age[60]"):
+        (tmp_path / left).mkdir()
+    with atomic_folder(tmp_path / "age[60]") as temporary:
         (temporary / "a").write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    there = sorted(path.name for path in tmp_path.iterdir())
+    assert there == [".tmp-1234-another-age[60]", "age[60]"]
 
 
 def test_merkle_root_sees_names_and_bytes_and_not_dot_files(tmp_path):

@@ -23,11 +23,13 @@ rule segment_run:
         mem_mb=lambda w, attempt, threads: 3000 * threads * attempt,
         runtime=lambda w, attempt: 1440 * attempt,
     params:
-        atlas=lambda w, input: f"--deep-gray-atlas {input.atlas}" if input.atlas else "",
+        atlas=lambda w, input: (
+            ["--deep-gray-atlas", input.atlas] if input.atlas else []
+        ),
         parameters=plan.json("segment"),
         code=plan.code("segment"),
     shell:
-        "genmorph segment --index {input.index} {params.atlas} --workers {threads}"
+        "genmorph segment --index {input.index} {params.atlas:q} --workers {threads}"
         " --parameters {params.parameters:q} --out {output.table} > {log} 2>&1"
 
 
@@ -51,12 +53,14 @@ rule segment_real:
         mem_mb=lambda w, attempt, threads: 3000 * threads * attempt,
         runtime=lambda w, attempt: 1440 * attempt,
     params:
-        atlas=lambda w, input: f"--deep-gray-atlas {input.atlas}" if input.atlas else "",
+        atlas=lambda w, input: (
+            ["--deep-gray-atlas", input.atlas] if input.atlas else []
+        ),
         parameters=lambda w: plan.json("segment", w.split),
         code=plan.code("segment"),
     shell:
         "genmorph segment --index {input.index} --manifest {input.manifest}"
-        " --participants {input.participants} {params.atlas} --workers {threads}"
+        " --participants {input.participants} {params.atlas:q} --workers {threads}"
         " --parameters {params.parameters:q} --out {output.table} > {log} 2>&1"
 
 
@@ -89,13 +93,13 @@ rule measure_run:
     params:
         kind=lambda w: plan.measure_kind(w.study, w.measure),
         weights=lambda w, input: (
-            f"--feature-weights {input.weights}" if input.weights else ""
+            ["--feature-weights", input.weights] if input.weights else []
         ),
         parameters=lambda w: plan.json("evaluate", w.study, w.measure),
         code=lambda w: plan.code(f"evaluate.{plan.measure_kind(w.study, w.measure)}"),
     shell:
         "genmorph evaluate {params.kind} --generated {input.generated} --reference {input.reference}"
-        " --manifest {input.manifest} --participants {input.participants} {params.weights}"
+        " --manifest {input.manifest} --participants {input.participants} {params.weights:q}"
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
 
 
@@ -165,14 +169,14 @@ rule measure_memorisation:
         runtime=lambda w, attempt: 240 * attempt,
     params:
         weights=lambda w, input: (
-            f"--feature-weights {input.weights}" if input.weights else ""
+            ["--feature-weights", input.weights] if input.weights else []
         ),
         parameters=lambda w: plan.json("evaluate", w.study, w.measure),
         code=plan.code("evaluate.memorisation"),
     shell:
         "genmorph evaluate memorisation --generated {input.generated}"
         " --reference {input.reference} --manifest {input.manifest}"
-        " --participants {input.participants} {params.weights} --figure {output.figure}"
+        " --participants {input.participants} {params.weights:q} --figure {output.figure}"
         " --parameters {params.parameters:q} --out {output.measurement} > {log} 2>&1"
 
 

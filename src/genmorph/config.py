@@ -17,8 +17,11 @@ from genmorph.validation import Options, validate
 
 Scale = Literal["smoke", "demo", "pilot", "paper"]
 Layout = Literal["bids", "adni", "hcp", "ukb", "oasis"]
-MOST_VALUES = 100_000  # in a configuration file
+# in a configuration file
+MOST_VALUES = 100_000
+MOST_DEPTH = 100
 NAME = r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  # cohort names stand in paths: no dash, no dot
+FOLDER = r"[\w./+-]+"  # results stand in command lines and patterns of paths
 
 
 class Simulation(Options):
@@ -237,7 +240,7 @@ class Config(Options):
 
     scale: Scale = Field(
         "demo",
-        description="smoke (a minute, for tests), demo (CPU, minutes), pilot (one GPU, under "
+        description="smoke (minutes, for tests), demo (CPU, minutes), pilot (one GPU, under "
         "half an hour), paper (the papers' own numbers)",
     )
     results: str = Field("results", description="folder that everything is written to")
@@ -275,6 +278,8 @@ class Config(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
+        if not re.fullmatch(FOLDER, self.results):
+            raise ValueError(f"results '{self.results}': letters, digits and . _ - + / only")
         for name in self.cohorts:
             if not re.match(NAME, name):
                 raise ValueError(f"cohort name '{name}': letters, digits and single _ only")
@@ -355,18 +360,39 @@ def load_config(*files: Path | str, **values: Any) -> Config:
     """
     merged: dict[str, Any] = {}
     for file in files:
-        try:
-            content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(f"{file}: no such file") from None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{file}: not YAML ({error})") from None
-        if _expanded_size(content) > MOST_VALUES:
-            raise ConfigError(f"{file}: aliases unfold to more values than a configuration has")
+        content = read_yaml(file) or {}
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: keys and values are expected at the top")
         merged = merge(merged, content)
     return validate(Config, merge(merged, values), "config")
+
+
+def read_yaml(file: Path | str) -> Any:
+    """What a YAML file holds; one that nests or unfolds without end is refused.
+
+    Raises
+    ------
+    ConfigError
+        When the file is absent, is not YAML, or holds more than a configuration does.
+    """
+    # every job reads a configuration: with the C library, where there is one, it takes a tenth
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text, loader):  # the C library follows brackets until it crashes
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MOST_DEPTH:
+                raise ConfigError(f"{file}: nested deeper than a configuration is")
+        content = yaml.load(text, loader)
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: not YAML ({error})") from None
+    if _expanded_size(content) > MOST_VALUES:
+        raise ConfigError(f"{file}: aliases unfold to more values than a configuration has")
+    return content
 
 
 def _expanded_size(value: Any, known: dict[int, float] | None = None) -> float:

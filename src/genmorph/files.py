@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from genmorph.errors import BusyError, GenmorphError
 
@@ -36,13 +37,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in _leftovers(path):
         # the lock of a writer that lives cannot be had
-        with contextlib.suppress(OSError), leftover.open("rb") as stream:
+        with contextlib.suppress(OSError), leftover.open("r+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             leftover.unlink()
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with temporary.open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # tells others that its writer lives
         try:
+            flock(held, fcntl.LOCK_EX)  # tells others that its writer lives
             yield temporary
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -102,7 +103,7 @@ def locked(output: Path | str, *, wait: bool = True) -> Iterator[None]:
     lock_file = output.with_name(f".{output.name}.lock")
     with lock_file.open("a") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not wait:
                 raise BusyError(
@@ -110,8 +111,29 @@ def locked(output: Path | str, *, wait: bool = True) -> Iterator[None]:
                     "wait for that process, or stop it",
                 ) from None
             print(f"waiting: another process is writing {output}", file=sys.stderr, flush=True)
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def flock(stream: IO[Any], operation: int) -> None:
+    """Lock an open file for as long as it is open, as `fcntl.flock` does.
+
+    Raises
+    ------
+    BlockingIOError
+        When another process has it and `operation` does not wait.
+    GenmorphError
+        When the file system has no such locks.
+    """
+    try:
+        fcntl.flock(stream, operation)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise GenmorphError(
+            f"{stream.name}: its file system has no locks ({error.strerror})",
+            "keep results on one that has (Lustre: mounted with -o flock)",
+        ) from None
 
 
 def sha256_bytes(content: bytes | memoryview) -> str:

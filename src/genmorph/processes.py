@@ -7,6 +7,7 @@ import ctypes
 import multiprocessing
 import os
 import select
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -50,17 +51,17 @@ def shell_prefix(source: Path, *, deployed: bool = False) -> str:
         Folder that holds the package.
     deployed : bool
         Whether the workflow brings an environment, conda's or a container: its Python runs the
-        command. Otherwise it is found on the search path, this interpreter's folder coming last.
+        command, otherwise this one does, whatever else is on the search path.
 
     Returns
     -------
     str
         POSIX shell, to be put in front of a command line.
     """
-    prefix = f'trap : TERM; export PYTHONPATH="{source}" GENMORPH_DIE_WITH={os.getpid()}; '
-    if deployed:
-        return prefix + 'genmorph() ( exec python -m genmorph "$@" ); '
-    return prefix + f'export PATH="$PATH:{Path(sys.executable).parent}"; '
+    python = "python" if deployed else shlex.quote(sys.executable)
+    variables = f"PYTHONPATH={shlex.quote(str(source))} GENMORPH_DIE_WITH={os.getpid()}"
+    command = f'genmorph() ( exec {python} -P -m genmorph "$@" )'
+    return f"trap : TERM; export {variables}; {command}; "
 
 
 def die_with_parent() -> None:
@@ -215,7 +216,7 @@ class _Worker:
         """Wait for the result of its task; `WorkerDied` when there will be none."""
         try:
             return self.connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # before its answer, or with half of it sent
             return WorkerDied(self.dismiss())
 
     def dismiss(self) -> int:

@@ -210,6 +210,17 @@ def test_a_measure_of_a_model_reads_its_checkpoint_and_makes_no_volumes(project)
         assert done.returncode != 0 and f"is not taken of '{other}'" in done.text
 
 
+def test_a_users_file_may_have_any_name(project, tmp_path):
+    weights = tmp_path / "my weights; v1.pth"
+    weights.touch()
+    features = f"features={{extractor: inception-fid, inception_weights: '{weights}'}}"
+    measurement = "results/runs/m3ae/m3ae/simulated-all/seed-0/measures/frechet.json"
+    words = ("-n", "-p", "--config", features, "--", measurement)
+    done = snakemake(*words, folder=project)
+    assert done.returncode == 0, done.text
+    assert f" --feature-weights '{weights}' --parameters" in done.text
+
+
 def test_controls_are_a_target_of_their_own(project):
     done = snakemake("-n", "--", "controls", folder=project)
     assert done.returncode == 0, done.text

@@ -145,8 +145,10 @@ def _kill(
         killed = (pid := process_of(copy, job.log)) is not None
         if killed:
             workers = _workers_of(pid)
-            victims = {"snakemake": process.pid, "job": pid, "worker": (workers or [pid])[-1]}
-            _kill_hard(victims[victim])
+            if victim == "worker" and not workers:
+                victim = "job"  # it does its work itself
+            pids = {"snakemake": [process.pid], "job": [pid], "worker": workers}
+            _kill_hard(pids[victim][-1])
         else:
             _kill_hard(process.pid)
         process.wait(timeout=3600)
@@ -221,7 +223,7 @@ def process_of(folder: Path, log: str) -> int | None:
             if (
                 entry.name.isdigit()
                 and (entry / "fd/1").readlink() == folder / log
-                and any(text.endswith("genmorph") for text in _words(int(entry.name))[:3])
+                and any(text.endswith("genmorph") for text in _words(int(entry.name))[:4])
             ):
                 return int(entry.name)
     return None

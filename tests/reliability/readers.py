@@ -456,6 +456,19 @@ def audit_results(folder: Path) -> Any:
     return report.to_json()
 
 
+def read_resolved_config(folder: Path) -> Any:
+    from genmorph.provenance.resolved import read_resolved
+
+    return read_resolved(folder / "results")
+
+
+def trace_cell(folder: Path) -> Any:
+    """Where the table's one number comes from."""
+    from genmorph.cli.audit import open_audit
+
+    return open_audit(folder / "results").trace("tables/t.csv", "M3AE", "L2")
+
+
 # -- all of them -----------------------------------------------------------------------------------
 
 
@@ -516,6 +529,9 @@ READERS = [
     *_audited("config.resolved.yaml", "provenance/cohorts/tiny/manifest.tsv.json"),
     *_audited("provenance/tables/t.csv.json", "cohorts/tiny/manifest.tsv", "runs/m.json"),
     *_audited("cohorts/tiny/ledger.tsv", "cohorts/tiny/cohort.json", "tables/t_cells.csv"),
+    Reader("resolved", "results/config.resolved.yaml", make_results, read_resolved_config),
+    Reader("trace: cells", "results/tables/t_cells.csv", make_results, trace_cell),
+    Reader("trace: record", "results/provenance/runs/m.json.json", make_results, trace_cell),
 ]
 
 

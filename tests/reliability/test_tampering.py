@@ -1,20 +1,20 @@
-"""The audit finds every single change in the chain of a table, and raises no false alarm."""
+"""The audit tells what rests on a change, and raises no false alarm.
+
+That it finds every change is counted by `make reliability`.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections import Counter
 
 import pytest
 
-from reliability.tampering import KINDS, count_tampered
 from support import SMOKE, run_genmorph, run_snakemake
 
 pytestmark = pytest.mark.workflow
 
-CHANGES = int(os.environ.get("GENMORPH_TAMPERINGS", 2 * len(KINDS)))
 TABLE = "results/tables/m3ae_table1.csv"
 
 
@@ -23,16 +23,6 @@ def copy(finished_study, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_study, folder, symlinks=True)
     return folder
-
-
-@pytest.mark.reliability
-def test_every_change_is_found_under_its_code_and_named_first(copy):
-    outcomes = count_tampered(copy, CHANGES, seed=0)
-    missed = [outcome for outcome in outcomes if not outcome.found]
-    assert missed == []
-    assert len(Counter(outcome.kind for outcome in outcomes)) == len(KINDS)
-    # each change was taken back: what is left is as trusted as before
-    assert run_genmorph("audit", TABLE, folder=copy).returncode == 0
 
 
 def test_no_alarm_on_a_clone_with_copied_results(finished_study, tmp_path):

@@ -73,11 +73,15 @@ partitions:
         available_gpu_models: [fake]}
 """
 STAND_IN = """\
-#!/bin/sh
-env | grep -E '^(SLURM_JOB_PARTITION|CUDA_VISIBLE_DEVICES|SLURM_JOB_ID)=' > {seen}
-squeue --noheader --jobs=$SLURM_JOB_ID --Format=tres-per-job:40 >> {seen}
-while [ "$1" != --out ]; do shift; done
-touch "$2" "$(dirname "$2")/metrics.csv" "$(dirname "$2")/training.json"
+import os, pathlib, subprocess, sys
+squeue = ["squeue", "--noheader", "--jobs", os.environ["SLURM_JOB_ID"], "--Format=tres-per-job:40"]
+with open({seen!r}, "w") as seen:
+    for name in ("SLURM_JOB_PARTITION", "CUDA_VISIBLE_DEVICES"):
+        print(f"{{name}}={{os.environ.get(name)}}", file=seen, flush=True)
+    subprocess.run(squeue, stdout=seen, check=True)
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+for made in (out, out.with_name("metrics.csv"), out.with_name("training.json")):
+    made.touch()
 """
 
 
@@ -85,10 +89,9 @@ touch "$2" "$(dirname "$2")/metrics.csv" "$(dirname "$2")/training.json"
 def test_training_asks_for_a_gpu_where_the_device_is_cuda(slurm, project, tmp_path, model):
     """There is no GPU: a stand-in for the command says where it was started."""
     (project / "partitions.yaml").write_text(PARTITIONS)
-    programs, seen = tmp_path / "bin", tmp_path / "seen"
-    programs.mkdir()
-    (programs / "genmorph").write_text(STAND_IN.format(seen=seen))
-    (programs / "genmorph").chmod(0o755)
+    command, seen = project / "src/genmorph/__main__.py", tmp_path / "seen"
+    real = command.read_text()
+    command.write_text(STAND_IN.format(seen=str(seen)))
     wanted = "compute={device: cuda" + (f", gpu_model: {model}}}" if model else "}")
     target = f"{HERE}/{RUN}/checkpoint/model.safetensors"
     kept = (project / target).read_bytes()
@@ -96,10 +99,11 @@ def test_training_asks_for_a_gpu_where_the_device_is_cuda(slurm, project, tmp_pa
         done = run_snakemake(
             *SLURM, "--slurm-partition-config", "partitions.yaml", *config(HERE, wanted),
             "--forcerun", "train_model", "--", target,
-            folder=project, PATH=f"{programs}:{os.environ['PATH']}",
+            folder=project,
         )  # fmt: skip
         assert done.returncode == 0, done.text[-3000:]
     finally:
+        command.write_text(real)
         (project / target).write_bytes(kept)
     said = seen.read_text()
     assert "SLURM_JOB_PARTITION=gpu\n" in said

@@ -13,6 +13,8 @@ from genmorph.errors import ConfigError
 from genmorph.validation import validate
 
 PROJECT = Path(__file__).parents[2]
+# each line ten times the one before
+BOMB = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
 
 
 def test_config_yaml_is_what_the_code_says():
@@ -53,6 +55,28 @@ def test_a_wrong_value_names_key_finding_and_what_is_allowed(values, words):
         validate(Config, values, "config")
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("results", ["my results", "a;b", "{scale}", "a*", "$HOME"])
+def test_a_results_root_stands_in_command_lines(results):
+    with pytest.raises(ConfigError, match="letters, digits"):
+        validate(Config, {"results": results}, "config")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "nested deeper"),
+        ("\n".join(["a0: &a0 x", *BOMB]), "unfold"),
+        ("a: &a [*a]", "unfold"),
+        ("a: 2026-13-45", "not YAML"),
+    ],
+)
+def test_a_file_that_never_ends_is_refused(tmp_path, text, words):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: .*{words}"):
+        load_config(file)
 
 
 def test_later_files_go_over_earlier_ones_key_by_key(tmp_path):

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from genmorph.metrics.options import MEASURES
 from genmorph.provenance.code import module_hashes
+from genmorph.provenance.record import PACKAGES
 from support import PROJECT
 
 ENVS, SOURCE = PROJECT / "envs", PROJECT / "src/genmorph"
@@ -109,6 +110,19 @@ def test_a_family_s_environment_has_what_its_commands_import(name, locked):
                 waiting += {canonicalize_name(needed.name)} - had
     missing = imported_by(entries) - had
     assert not missing, f"{name}: {sorted(missing)}"
+
+
+def test_what_decides_the_numbers_is_recorded():
+    """Readers of settings, of pages and of pictures decide none."""
+    without_a_say = {"defusedxml", "pillow", "pyyaml"}
+    entries = {
+        ".".join(part for part in file.relative_to(SOURCE.parent).with_suffix("").parts)
+        for room in ("cohorts", "preprocessing", "training", "models", "metrics")
+        for file in (SOURCE / room).rglob("*.py")
+        if file.stem != "__init__"
+    }
+    recorded = set(map(canonicalize_name, PACKAGES))
+    assert imported_by(entries) - without_a_say <= recorded
 
 
 def imported_by(entries) -> set[str]:

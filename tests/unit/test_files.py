@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -81,6 +82,17 @@ def test_what_a_killed_writer_of_a_folder_left_is_removed(tmp_path):
         (temporary / "a").write_text("new")
     there = sorted(path.name for path in tmp_path.iterdir())
     assert there == [".tmp-1234-another-age[60]", "age[60]"]
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(stream, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for writer in (atomic_path(tmp_path / "a.txt"), locked(tmp_path / "store")):
+        with pytest.raises(GenmorphError, match="its file system has no locks"), writer:
+            pass
+    assert not list(tmp_path.glob(".tmp-*"))
 
 
 def test_merkle_root_sees_names_and_bytes_and_not_dot_files(tmp_path):

@@ -127,6 +127,38 @@ def test_the_resolved_configuration_holds_every_commands_parameters(tmp_path):
     assert path.stat().st_mtime_ns == stamp  # not written when it would not change
 
 
+@pytest.mark.parametrize("text", ["[1, 2", "- a", "parameters: 3", "\0", ""])
+def test_a_damaged_resolved_configuration_is_refused_with_its_cure(tmp_path, text):
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "config.resolved.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"(?s)config\.resolved\.yaml: not.*remove it"):
+        plan(results=str(results))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian", "m3ae"], "did you mean 'train'"),
+        (["train", "m3ae"], "train: 'm3ae' is not in the configuration; did you mean 'm3ae m3ae'"),
+        (["train", "m3ae", "m3ae", "more"], "did you mean 'm3ae m3ae'"),
+        (["ingest", "simulatd"], "did you mean 'simulated'"),
+        (["ingest"], "allowed: simulated"),
+    ],
+)
+def test_what_was_typed_wrong_is_said(words, message):
+    with pytest.raises(ConfigError, match=message):
+        plan().asked_parameters(*words)
+
+
+def test_parameters_of_what_exists_are_given():
+    made = plan()
+    for command, *names in (["train", "m3ae", "m3ae"], ["checks"], ["segment"], ["controls"]):
+        assert made.asked_parameters(command, *names) == made.parameters(command, *names)
+    measure = next(iter(made.study("m3ae").measures))
+    assert made.asked_parameters("evaluate", "m3ae", measure)["measure"] == measure
+
+
 def test_a_models_code_counts_only_where_it_runs():
     made = plan()
     assert made.modules("train", "m3ae", "m3ae") == ("genmorph.models.m3ae",)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from genmorph.processes import WorkerDied, work_through
+from genmorph.processes import WorkerDied, shell_prefix, work_through
 
 
 def square(task: int) -> int:
@@ -22,6 +25,10 @@ def moody(task: str) -> str:
     if task == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if task == "leave":
+        os._exit(3)
+    if task == "half":  # of an answer: its length, and no more
+        (pipe,) = (each for each in gc.get_objects() if isinstance(each, Connection))
+        os.write(pipe.fileno(), struct.pack("!i", 1000) + b"begun")
         os._exit(3)
     if task.startswith("/"):  # dies once, and leaves a mark
         if not Path(task).exists():
@@ -63,6 +70,31 @@ def test_workers_use_the_threads_they_are_given_and_the_environment_stays(monkey
     assert list(work_through(threads, [0], workers=1, numerical_threads=2)) == [(0, (2, 2, "2"))]
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+def test_an_answer_cut_short_costs_one_task():
+    answers = dict(work_through(moody, ["half", "other"], workers=1))
+    assert answers == {0: WorkerDied(3), 1: "other"}
+
+
+def test_a_workflow_runs_its_own_interpreter_and_code_whatever_is_on_the_path(tmp_path):
+    programs = tmp_path / "other environment"
+    programs.mkdir()
+    (programs / "genmorph").write_text("#!/bin/sh\necho another\n")
+    (programs / "genmorph").chmod(0o755)
+    source = tmp_path / "a checkout" / "src"
+    (source / "genmorph").mkdir(parents=True)
+    (source / "genmorph/__init__.py").touch()
+    (source / "genmorph/__main__.py").write_text("import sys; print(sys.executable, sys.argv[1:])")
+    (tmp_path / "genmorph.py").write_text("print('of the working folder')")
+    done = subprocess.run(
+        ["bash", "-c", f"set -euo pipefail; {shell_prefix(source)} genmorph 'a b' c"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{sys.executable} ['a b', 'c']\n", done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")

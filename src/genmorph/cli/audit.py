@@ -20,7 +20,8 @@ def add_to(app: typer.Typer) -> None:
 
 def audit(
     target: Annotated[
-        Path | None, typer.Argument(help="A file of the results root; default: everything.")
+        Path | None,
+        typer.Argument(help="A file of a results root, or a results root; default: results."),
     ] = None,
     results: Annotated[
         Path | None, typer.Option("--results", help="Results root; default: the target's.")
@@ -35,7 +36,8 @@ def audit(
     """Walk from a result back to the raw scans and check every link.
 
     Exit status: 0 trusted; 1 a link is broken, named; 2 the audit could not start; 3 sound but not
-    publishable (uncommitted code, no git, another environment, orphans, identifiers), each named.
+    publishable (uncommitted code, no git, another environment, orphans, identifiers, a withdrawal
+    list that is not at hand), each named.
     Orphans are looked for when the whole root is audited.
 
     Examples:
@@ -44,8 +46,10 @@ def audit(
     """
     from genmorph.errors import AuditError
     from genmorph.provenance.audit import CHECKS
-    from genmorph.provenance.record import results_root
+    from genmorph.provenance.record import RESOLVED_CONFIG, results_root
 
+    if target is not None and (target / RESOLVED_CONFIG).is_file():
+        results, target = target, None  # a results root: all of it
     root = results or (results_root(target) if target else Path("results"))
     relative = None
     if target is not None:
@@ -124,23 +128,20 @@ def broken_links(report: Report) -> list[str]:
 def cohort_roots(root: Path, key: str = "root") -> dict[str, Path]:
     """Folder of each cohort's raw scans, or another of its places, from the resolved
     configuration."""
-    import yaml
-
     from genmorph.cohorts.reading import TRUTH
     from genmorph.config import expand_variables
     from genmorph.errors import ConfigError
     from genmorph.provenance.record import RESOLVED_CONFIG
+    from genmorph.provenance.resolved import read_resolved
 
-    path = root / RESOLVED_CONFIG
-    if not path.is_file():
+    if not (root / RESOLVED_CONFIG).is_file():
         return {}
     places: dict[str, Path] = {}
     try:
-        cohorts = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]["cohorts"]
-        entries = {str(name): dict(entry) for name, entry in cohorts.items()}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        entries = read_resolved(root)["config"]["cohorts"]
+    except ConfigError as error:
         # the audit names the damage; where the scans lie is then not known
-        typer.echo(f"note: {path} cannot be read; raw scans are not checked", err=True)
+        typer.echo(f"note: {error.message}; raw scans are not checked", err=True)
         return {}
     for name, entry in entries.items():
         place = entry.get(key)

@@ -39,18 +39,23 @@ def write(
 
 def parameters(
     command: Annotated[str, typer.Argument(help="train, sample, preprocess, evaluate, ...")],
-    names: Annotated[list[str], typer.Argument(help="What it works on: STUDY MODEL, RECIPE, ...")],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="What it works on: STUDY MODEL, RECIPE, ...")
+    ] = None,
     configfile: Files = None,
 ) -> None:
     """Print the parameters of one command as JSON, ready for its --parameters.
 
-    Example: genmorph config parameters train m3ae m3ae > m3ae.json
+    Examples:
+      genmorph config parameters train m3ae m3ae > m3ae.json
+      genmorph config parameters preprocess m3ae
+      genmorph config parameters checks
     """
     from genmorph.config import load_config
     from genmorph.plan import Plan
 
     plan = Plan(load_config(*(configfile or [Path("config.yaml")])).model_dump())
-    typer.echo(json.dumps(plan.parameters(command, *names), indent=2))
+    typer.echo(json.dumps(plan.asked_parameters(command, *(names or ())), indent=2))
 
 
 def where(configfile: Files = None) -> None:

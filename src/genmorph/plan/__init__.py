@@ -17,10 +17,11 @@ from typing import Any, TextIO
 import yaml
 
 from genmorph.controls.groups import GROUPS
-from genmorph.errors import BusyError, ConfigError
-from genmorph.files import atomic_path
+from genmorph.errors import BusyError, ConfigError, did_you_mean
+from genmorph.files import atomic_path, flock
 from genmorph.plan.parameters import SPLIT_OF_STORE
 from genmorph.plan.targets import Targets
+from genmorph.provenance.resolved import read_resolved
 from genmorph.provenance.seal import sealed_text
 from genmorph.splits import SPLITS
 
@@ -46,10 +47,42 @@ class Plan(Targets):
 
     def resolved(self) -> dict[str, Any]:
         """The configuration and the parameters of every command it can lead to."""
-        config = self.config.model_dump(mode="json") | {"seeds": list(self.seeds)}
+        return {
+            "config": self.config.model_dump(mode="json") | {"seeds": list(self.seeds)},
+            "parameters": {
+                command: [self.parameters(command, *names) for names in all_names]
+                for command, all_names in self._commands().items()
+            },
+        }
+
+    def asked_parameters(self, command: str, *names: str) -> dict[str, Any]:
+        """`parameters`, of words that somebody typed.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such command, or it has no such work under this configuration.
+        """
+        commands = self._commands()
+        of_command = {
+            key: all_names
+            for key, all_names in commands.items()
+            if command in (key, key.partition(".")[0])
+        }
+        if not of_command:
+            hint = did_you_mean(command, commands)
+            raise ConfigError(f"no command '{command}' has parameters; {hint}")
+        known = {each for all_names in of_command.values() for each in all_names}
+        if names not in known:
+            hint = did_you_mean(" ".join(names), map(" ".join, known))
+            raise ConfigError(f"{command}: '{' '.join(names)}' is not in the configuration; {hint}")
+        return self.parameters(command, *names)
+
+    def _commands(self) -> dict[str, list[tuple[str, ...]]]:
+        """Every command the configuration can lead to, with what it works on."""
         every = [(name, room) for name, room in self.studies.items()]
         runs = [(name, run) for name, room in every for run in room.runs]
-        wanted = {
+        return {
             "simulate": [(cohort,) for cohort in self.simulated],
             "ingest": [(cohort,) for cohort in self.config.cohorts],
             "flow": [(cohort,) for cohort in self.config.cohorts],
@@ -70,13 +103,6 @@ class Plan(Targets):
             "figure": [(name, figure) for name, room in every for figure in room.spec.figures],
             "checks": [()],
             "notebook": [(name,) for name in self.notebook_names],
-        }
-        return {
-            "config": config,
-            "parameters": {
-                command: [self.parameters(command, *names) for names in all_names]
-                for command, all_names in wanted.items()
-            },
         }
 
     def _segmenters(self) -> list[tuple[str, str]]:
@@ -119,7 +145,7 @@ class Plan(Targets):
         root.mkdir(parents=True, exist_ok=True)
         held = (root / ".workflow.lock").open("w")
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(
                 f"another workflow is running on '{root}'", "wait, or stop it"
@@ -127,13 +153,15 @@ class Plan(Targets):
         self._held = held  # closed, the file is free again
 
     def _refuse_foreign_root(self) -> None:
-        """Two scales, or two sets of raw scans, never share a results root."""
+        """Two scales, or two sets of raw scans, never share a results root.
+
+        A folder that the configuration names by a variable is compared by that name: on another
+        machine the same scans lie elsewhere.
+        """
         path = Path(self.paths.resolved_config)
         if not path.is_file():
             return
-        # every job reads this: with the C library, where there is one, it takes a tenth
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        known = (yaml.load(path.read_text(encoding="utf-8"), loader) or {}).get("config", {})
+        known = read_resolved(path.parent)["config"]
         cure = "name another folder with results: (or --config results=...), or remove this one"
         if known.get("scale") != self.config.scale:
             raise ConfigError(
@@ -142,7 +170,7 @@ class Plan(Targets):
                 cure,
             )
         now = self.config.model_dump(mode="json")["cohorts"]
-        for cohort, entry in known.get("cohorts", {}).items():
+        for cohort, entry in known["cohorts"].items():
             if cohort in now and _source(entry) != _source(now[cohort]):
                 raise ConfigError(
                     f"results root '{self.config.results}' holds cohort '{cohort}' from "

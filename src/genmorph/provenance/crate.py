@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 from genmorph import __version__
 from genmorph.errors import AuditError
 from genmorph.files import atomic_path, digest, sha256_bytes
+from genmorph.provenance.audit.records import read_records
 from genmorph.provenance.privacy import Privacy
 from genmorph.provenance.record import (
     LOCK_FILE,
     RECORDS,
     RESOLVED_CONFIG,
     project_folder,
-    read_record,
-    record_files,
 )
 
 if TYPE_CHECKING:
@@ -65,10 +64,15 @@ def write_crate(root: Path, out: Path, *, include_personal: bool = False) -> dic
     Raises
     ------
     AuditError
-        When there are no records or one is damaged, when a file is not the one that its record
-        describes, or when the description would name a person of a real cohort.
+        When there are no records or one is damaged or was edited, when a file is not the one that
+        its record describes, or when the description would name a person of a real cohort.
     """
-    records = {name: read_record(path) for name, path in record_files(root).items()}
+    records, damaged, edited = read_records(root)
+    wrong = [f"{finding.subject}: {finding.message}" for finding in damaged]
+    wrong += [f"{RECORDS}/{name}: {why}" for name, why in edited.items()]
+    if wrong:
+        others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise AuditError(f"{wrong[0]}{others}", "see what `genmorph audit` says of it")
     config = root / RESOLVED_CONFIG
     if not config.is_file():
         raise AuditError(f"{config}: no such file", "a crate is of a results root of the workflow")

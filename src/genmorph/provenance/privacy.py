@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genmorph.errors import AuditError
-from genmorph.files import read_json, read_tsv
+from genmorph.files import read_json_object, read_tsv
 from genmorph.provenance.audit.identifiers import TEXT_SUFFIXES, names_in, real_people
 
 # what is nobody's: tables, figures, notebooks, and what they are made from
@@ -43,7 +43,7 @@ class Privacy:
         self.real: set[str] = set()
         for name in sorted(cohorts):
             folder = root / "cohorts" / name
-            if read_json(folder / "cohort.json").get("simulated") is True:
+            if read_json_object(folder / "cohort.json").get("simulated") is True:
                 continue
             self.real.add(name)
             self.people |= real_people(folder)

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from genmorph import __version__
 from genmorph.errors import AuditError, GenmorphError
@@ -38,6 +38,8 @@ RECORD_VERSION = 2
 RESOLVED_CONFIG = "config.resolved.yaml"
 RECORDS = "provenance"
 LOCK_FILE = "envs/requirements.lock"
+# bytes of a name, which no file system takes more of, and names of a path
+LONGEST_NAME, MOST_NAMES = 255, 100
 # what decides the numbers: recorded by version, compared by the audit
 PACKAGES = (
     "numpy",
@@ -46,12 +48,17 @@ PACKAGES = (
     "lightning-fabric",
     "safetensors",
     "SimpleITK",
+    "antspyx",
     "deepbet",
+    "nipype",
+    "dcm2niix",
+    "pydicom",
     "nibabel",
     "nilearn",
     "scikit-image",
     "zarr",
     "pandas",
+    "statsmodels",
     "matplotlib",
     "pydantic",
     "efficientnet-lite-pytorch",
@@ -59,7 +66,7 @@ PACKAGES = (
 )
 # A path from the root of a machine, alone or inside a longer text such as JSON.
 ABSOLUTE_PATH = r"(?<![\w.{}<:~/-])/(?=[A-Za-z_])(?:[\w.+ -]+/)*(?P<name>[\w.+-]+)/?"
-# files outside src/ that decide what a workflow does
+# what decides what a workflow does
 WORKFLOW_FILES = ("Snakefile", "rules", "src", "envs", "profiles", "pyproject.toml")
 
 
@@ -69,8 +76,22 @@ class FileEntry(BaseModel):
     path: str
     sha256: str
     size: int
-    base: str = ""
     files: dict[str, str] | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _can_be_a_path(cls, path: str) -> str:
+        names = os.fsencode(path).split(b"/")
+        too_long = len(names) > MOST_NAMES or max(map(len, names)) > LONGEST_NAME
+        if too_long or b"\0" in b"".join(names):
+            raise ValueError("no path of a file")
+        return path
+
+
+class InputEntry(FileEntry):
+    """A file that was read, and below what its path begins."""
+
+    base: str
 
 
 class CodeEntry(BaseModel):
@@ -91,7 +112,7 @@ class RecordShape(BaseModel):
 
     command: str
     parameters: dict[str, Any]
-    inputs: list[FileEntry]
+    inputs: list[InputEntry]
     outputs: list[FileEntry] = Field(min_length=1)
     parents: dict[str, str]
     seeds: dict[str, int]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from genmorph.cli.audit import cohort_roots
 from genmorph.errors import AuditError
 from genmorph.files import read_json, write_json
 from genmorph.provenance import record as record_module
@@ -45,7 +48,12 @@ def chain(tmp_path, monkeypatch):
     }
     (root / "config.resolved.yaml").write_text(
         sealed_text(
-            yaml.safe_dump({"parameters": {name: [values] for name, values in steps.items()}})
+            yaml.safe_dump(
+                {
+                    "config": {"cohorts": {}},
+                    "parameters": {name: [values] for name, values in steps.items()},
+                }
+            )
         )
     )
     store = root / "store"
@@ -426,10 +434,51 @@ def test_two_records_that_changed_places_are_found(chain):
     } <= failed(chain)
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "parameters: 3", "", "- a"])
+@pytest.mark.parametrize("text", ["[1, 2", "parameters: 3", "", "- a", "[" * 100_000])
 def test_a_damaged_configuration_is_a_finding_not_a_crash(chain, text):
     (chain / "config.resolved.yaml").write_text(text)
     assert ("parameters", "config.resolved.yaml") in failed(chain)
+    assert cohort_roots(chain) == {}
+
+
+def test_a_root_may_be_the_target(chain):
+    command = [sys.executable, "-m", "genmorph", "audit", str(chain)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert f"audit of {chain}: 3 records" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content["inputs"][0].pop("base"),
+        lambda content: content["outputs"][0].update(path="a/" + "b" * 256),
+        lambda content: content["outputs"][0].update(path="a\0b"),
+        lambda content: content["outputs"][0].update(path="a/" * 3000),
+    ],
+)
+def test_a_record_of_no_file_is_a_finding_not_a_crash(chain, edit):
+    path = chain / "provenance/runs/m.json.json"
+    content = read_json(path)
+    edit(content)
+    write_json(path, content)
+    first = run(chain, None).failures(publication=False)[0]
+    assert (first.code, first.subject) == ("records", "provenance/runs/m.json.json")
+    assert "not a record" in first.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("row,column", "rox,column", "cell 1 has no row"),
+        (",runs/m.json,values.l2,.2f,0.047,no,", "", "cell 2 has no measurement"),
+        ("M3AE", "M3AE\udcff", "cannot be read"),
+    ],
+)
+def test_a_damaged_cell_is_not_traced(chain, before, after, message):
+    path = chain / "tables/t_cells.csv"
+    path.write_bytes(CELLS.replace(before, after).encode(errors="surrogateescape"))
+    with pytest.raises(AuditError, match=message):
+        Audit(chain, {}).trace("tables/t.csv", "M3AE", "L2")
 
 
 def test_a_table_whose_header_was_damaged_is_a_finding_not_a_crash(chain):

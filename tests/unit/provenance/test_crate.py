@@ -194,6 +194,13 @@ def test_a_damaged_record_is_refused(simulated, damage):
         write_crate(simulated, simulated.parent / "crate.zip")
 
 
+def test_an_edited_record_is_refused(simulated):
+    path = simulated / "provenance/tables/t.csv.json"
+    path.write_text(path.read_text().replace('"started": "2', '"started": "3'))
+    with pytest.raises(AuditError, match=r"t\.csv\.json: its seal is gone or broken"):
+        write_crate(simulated, simulated.parent / "crate.zip")
+
+
 def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(AuditError, match="no records"):
         write_crate(tmp_path, tmp_path / "crate.zip")

@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from genmorph.errors import AuditError, GenmorphError
 from genmorph.files import folder_hashes, read_tsv, sha256_file
 from genmorph.provenance.audit.affected import affected
@@ -36,6 +34,7 @@ from genmorph.provenance.audit.splits import check_splits
 from genmorph.provenance.audit.withdrawn import check_withdrawn
 from genmorph.provenance.code import module_hashes
 from genmorph.provenance.record import RECORDS, RESOLVED_CONFIG
+from genmorph.provenance.resolved import CURE, read_resolved
 from genmorph.provenance.seal import text_seal_holds
 
 __all__ = ["CHECKS", "PUBLICATION", "Audit", "Finding", "Report"]
@@ -367,7 +366,7 @@ class Audit:
         path = self.root / RESOLVED_CONFIG
         if path.is_file():
             holds = text_seal_holds(path.read_text(encoding="utf-8"))
-            message = "its seal is gone or broken: it was edited; a run of the workflow mends it"
+            message = f"its seal is gone or broken: it was edited; {CURE}"
             yield verdict("parameters", holds, RESOLVED_CONFIG, message)
 
     @cached_property
@@ -375,7 +374,7 @@ class Audit:
         path = self.root / RESOLVED_CONFIG
         if not path.is_file():
             return None
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return read_resolved(self.root)
 
     def _check_code(self, name: str, record: Mapping[str, Any]) -> Iterator[Finding]:
         try:

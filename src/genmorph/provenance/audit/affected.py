@@ -82,7 +82,7 @@ def _rows(table: Path, made: set[str]) -> list[str]:
     """Rows of a table with a cell that comes from one of the files."""
     try:
         cells = cells_of(table)
-        rows = [cell["row"] for cell in cells if made & set((cell["measurement"] or "").split())]
-    except (GenmorphError, OSError, KeyError, ValueError):
+        rows = [cell["row"] for cell in cells if made & set(cell["measurement"].split())]
+    except GenmorphError:
         return ["every row: its cells cannot be read"]
     return list(dict.fromkeys(rows))

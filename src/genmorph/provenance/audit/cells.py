@@ -12,6 +12,18 @@ from genmorph.files import read_json
 from genmorph.metrics.cells import measured_cell
 from genmorph.provenance.audit.findings import Finding, verdict
 
+COLUMNS = (
+    "row",
+    "column",
+    "source",
+    "printed",
+    "measurement",
+    "key",
+    "format",
+    "reported",
+    "comparable",
+)
+
 
 def cells_of(table: Path) -> list[dict[str, str]]:
     """The cells of a table in long form, from the file beside it.
@@ -19,14 +31,21 @@ def cells_of(table: Path) -> list[dict[str, str]]:
     Raises
     ------
     AuditError
-        When there is no such file.
+        When there is no such file, or it does not hold cells.
     """
     path = table.with_name(f"{table.stem}_cells.csv")
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
+            cells = list(csv.DictReader(stream))
     except FileNotFoundError:
         raise AuditError(f"{path}: no such file", "name a table that the workflow wrote") from None
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise AuditError(f"{path}: cannot be read: {error}") from None
+    for number, cell in enumerate(cells, start=1):
+        lacking = [column for column in COLUMNS if cell.get(column) is None]
+        if lacking:
+            raise AuditError(f"{path}: cell {number} has no {', '.join(lacking)}")
+    return cells
 
 
 def check_cells(root: Path, record: Mapping[str, Any]) -> Iterator[Finding]:
@@ -44,11 +63,11 @@ def check_cells(root: Path, record: Mapping[str, Any]) -> Iterator[Finding]:
         cells = cells_of(root / table)
         with (root / table).open(newline="", encoding="utf-8") as stream:
             shown = {line["row"]: line for line in csv.DictReader(stream)}
-        places = [(cell["row"], cell["column"]) for cell in cells]
     except (OSError, GenmorphError, KeyError, csv.Error, UnicodeDecodeError) as error:
         yield Finding("cells", "fail", table, f"cannot be read: {error}")
         return
-    for cell, (row, column) in zip(cells, places, strict=True):
+    for cell in cells:
+        row, column = cell["row"], cell["column"]
         subject = f"{table} [{row}, {column}]"
         printed, in_table = cell["printed"], shown.get(row, {}).get(column)
         if in_table != printed:

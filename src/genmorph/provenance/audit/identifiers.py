@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from genmorph.config import read_yaml
 from genmorph.errors import GenmorphError
 from genmorph.files import read_json, read_tsv
 from genmorph.provenance.audit.findings import Finding
@@ -107,7 +106,7 @@ def check_identifiers(
     config = root / RESOLVED_CONFIG
     if config.is_file():
         text = config.read_text(encoding="utf-8")
-        told = _absolute_paths(yaml.safe_load(text)) | _told(text, folders | names)
+        told = _absolute_paths(read_yaml(config)) | _told(text, folders | names)
         cure = "; name such folders by variables, ${NAME}, in the configuration"
         yield _finding(RESOLVED_CONFIG, told, cure)
     for path in _shared_files(root, records, everything=everything):

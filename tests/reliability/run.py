@@ -107,8 +107,8 @@ def count_false_alarms(studies: list[Path], folder: Path) -> dict[str, Any]:
     return {"false_alarms": alarms, "audits_of_untouched_results": len(places)}
 
 
-def run_tests(file: str, folder: Path, **environment: str) -> tuple[int, int, int]:
-    """Tests of a file that ran, failed, and were skipped."""
+def run_tests(file: str, folder: Path, **environment: str) -> tuple[int, int, int, int]:
+    """Tests of a file that ran, failed, and were skipped, and the inputs that they tell of."""
     report = folder / f"{Path(file).stem}.xml"
     command = [sys.executable, "-m", "pytest", file, "-q", f"--junitxml={report}"]
     command += ["-m", "reliability", "-p", "no:cacheprovider", "--timeout", "7200"]
@@ -120,11 +120,12 @@ def run_tests(file: str, folder: Path, **environment: str) -> tuple[int, int, in
     ran, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
     if ran == skipped:
         raise SystemExit(f"{file}: none of its tests ran")
-    return ran, failed, skipped
+    told = (entry for entry in suite.iter("property") if entry.get("name") == "inputs")
+    return ran, failed, skipped, sum(int(entry.get("value")) for entry in told)
 
 
 def count_faults(project: Path, folder: Path) -> dict[str, Any]:
-    ran, failed, skipped = run_tests(
+    ran, failed, skipped, _ = run_tests(
         "tests/reliability/test_faults.py", folder, GENMORPH_FINISHED_STUDY=str(project)
     )
     return {
@@ -134,10 +135,10 @@ def count_faults(project: Path, folder: Path) -> dict[str, Any]:
 
 
 def count_crashes(folder: Path, n: int) -> dict[str, Any]:
-    ran, failed, _ = run_tests(
+    ran, failed, _, inputs = run_tests(
         "tests/reliability/test_fuzz_readers.py", folder, GENMORPH_FUZZ_INPUTS=str(n)
     )
-    return {"fuzz_inputs": n, "fuzz_readers": ran, "fuzz_crashes": failed}
+    return {"fuzz_inputs": inputs, "fuzz_readers": ran, "fuzz_crashes": failed}
 
 
 def page(counts: dict[str, Any]) -> str:
@@ -171,7 +172,8 @@ def page(counts: dict[str, Any]) -> str:
         *rows,
         "",
         f"Damaged files tried: {counts.get('fuzz_inputs', 0)}, "
-        f"on {counts.get('fuzz_readers', 0)} readers.",
+        f"on {counts.get('fuzz_readers', 0)} readers. "
+        f"Faults that could not be tried here: {counts.get('faults_not_tried', 0)}.",
         "",
         "Changes by kind: " + (", ".join(f"{k} {n}" for k, n in kinds.items()) or "none") + ".",
         "",

@@ -176,6 +176,7 @@ def _configure(folder: Path) -> None:
     controller_port, node_port = _free_ports(2)
     devices = [folder / "gpus" / f"gpu{number}" for number in range(FAKE_GPUS)]
     for device in devices:
+        device.unlink(missing_ok=True)  # of a Slurm that lay here before
         device.symlink_to("/dev/null")  # Slurm wants devices; whose, it does not ask
     (folder / "slurm.conf").write_text(
         CONFIGURATION.format(
@@ -201,6 +202,7 @@ def _configure(folder: Path) -> None:
 
 def _start_munge(folder: Path) -> None:
     key = folder / "munge" / "key"
+    key.unlink(missing_ok=True)
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
     _run(

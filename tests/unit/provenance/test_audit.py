@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from genmorph.cli.audit import cohort_roots
 from genmorph.errors import AuditError
 from genmorph.files import read_json, write_json
 from genmorph.provenance import record as record_module
-from genmorph.provenance.audit import Audit, publication
+from genmorph.provenance.audit import CHECKS, Audit, publication
 from genmorph.provenance.record import recording
 from genmorph.provenance.seal import sealed, sealed_text
 
@@ -439,6 +440,11 @@ def test_a_damaged_configuration_is_a_finding_not_a_crash(chain, text):
     (chain / "config.resolved.yaml").write_text(text)
     assert ("parameters", "config.resolved.yaml") in failed(chain)
     assert cohort_roots(chain) == {}
+
+
+def test_the_page_has_every_check():
+    page = (Path(__file__).parents[3] / "docs/provenance.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.M) == list(CHECKS)
 
 
 def test_a_root_may_be_the_target(chain):

@@ -11,8 +11,10 @@ import numpy as np
 from genmorph.cohorts.manifest import Scan, write_manifest
 from genmorph.files import write_tsv
 from genmorph.models.options.m3ae import M3AEOptions
+from genmorph.processes import shell_prefix
 from genmorph.store import Description, write_store
 from genmorph.training.options import TrainingOptions
+from support import PROJECT
 
 SHAPE = (17, 5, 4)
 PEOPLE = 10
@@ -94,6 +96,11 @@ class TrainingJob:
             "--state", str(self.folder / "state"),
             "--out", str(self.weights),
         ]  # fmt: skip
+
+    @property
+    def shell(self) -> str:
+        """The command line as the shell of a workflow's job runs it."""
+        return f"{shell_prefix(PROJECT / 'src')} {' '.join(['genmorph', *self.command[3:]])}"
 
     @property
     def saved_steps(self) -> list[int]:

@@ -388,7 +388,8 @@ def read_yaml(file: Path | str) -> Any:
         content = yaml.load(text, loader)
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # the last three where a tag and its value do not fit
         raise ConfigError(f"{file}: not YAML ({error})") from None
     if _expanded_size(content) > MOST_VALUES:
         raise ConfigError(f"{file}: aliases unfold to more values than a configuration has")

@@ -83,7 +83,7 @@ def kill_at_random(
     -------
     list of Kill
         Rules in turn: with twice as many kills as there are rules, each is hit twice, by two
-        victims.
+        victims where its job has workers.
     """
     code = code_hash(f"{seed} {' '.join(line)}")
     done = json.loads(journal.read_text()) if journal.is_file() else {}

@@ -8,7 +8,6 @@ import subprocess
 import pytest
 from safetensors.torch import load_file
 
-from genmorph.processes import shell_prefix
 from support import PROJECT
 from training_job import TrainingJob
 
@@ -36,8 +35,7 @@ def test_two_devices_end_with_the_weights_of_one(slurm, tmp_path, alone, tasks):
     import torch
 
     job, log = TrainingJob(tmp_path, EPOCHS, devices=2), tmp_path / "log"
-    command = f"{shell_prefix(PROJECT / 'src')} {' '.join(job.command)}"
-    step = f"srun --ntasks-per-node={tasks} --label bash -c '{command}'"
+    step = f"srun --ntasks-per-node={tasks} --label bash -c '{job.shell}'"
     number = slurm.submit(step, log, f"--ntasks-per-node={tasks}", f"--cpus-per-task={2 // tasks}")
     try:
         slurm.wait_for_end(number)
@@ -53,8 +51,7 @@ def test_two_devices_end_with_the_weights_of_one(slurm, tmp_path, alone, tasks):
 
 def test_a_step_of_another_number_of_tasks_is_refused(slurm, tmp_path):
     job, log = TrainingJob(tmp_path, EPOCHS, devices=1), tmp_path / "log"
-    command = f"{shell_prefix(PROJECT / 'src')} {' '.join(job.command)}"
-    number = slurm.submit(f"srun bash -c '{command}'", log, "--ntasks-per-node=2")
+    number = slurm.submit(f"srun bash -c '{job.shell}'", log, "--ntasks-per-node=2")
     slurm.wait_until(lambda: slurm.state(number) == "FAILED", what="its refusal")
     assert "1 devices asked for, in a Slurm step of 2 tasks" in log.read_text()
     assert not job.weights.exists()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from genmorph.processes import shell_prefix
 from support import PROJECT
 from training_job import TrainingJob
 
@@ -73,8 +72,7 @@ def environment():
 
 
 def submit(slurm, job, log):
-    command = " ".join(job.command)
-    shell = f"set -euo pipefail; {shell_prefix(PROJECT / 'src')} {command} >> {log} 2>&1"
+    shell = f"set -euo pipefail; {job.shell} >> {log} 2>&1"
     return slurm.submit(f"srun -n1 bash -c '{shell}'", job.folder / "batch", "--requeue")
 
 

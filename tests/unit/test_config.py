@@ -70,6 +70,9 @@ def test_a_results_root_stands_in_command_lines(results):
         ("\n".join(["a0: &a0 x", *BOMB]), "unfold"),
         ("a: &a [*a]", "unfold"),
         ("a: 2026-13-45", "not YAML"),
+        ("a: !!bool x", "not YAML"),
+        ("a: !!int ''", "not YAML"),
+        ("a: !!timestamp x", "not YAML"),
     ],
 )
 def test_a_file_that_never_ends_is_refused(tmp_path, text, words):

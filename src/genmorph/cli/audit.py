@@ -36,8 +36,8 @@ def audit(
     """Walk from a result back to the raw scans and check every link.
 
     Exit status: 0 trusted; 1 a link is broken, named; 2 the audit could not start; 3 sound but not
-    publishable (uncommitted code, no git, another environment, orphans, identifiers, a withdrawal
-    list that is not at hand), each named.
+    publishable (uncommitted code, no git, another environment, orphans, identifiers, no
+    withdrawal list where the source has one), each named.
     Orphans are looked for when the whole root is audited.
 
     Examples:
@@ -48,7 +48,7 @@ def audit(
     from genmorph.provenance.audit import CHECKS
     from genmorph.provenance.record import RESOLVED_CONFIG, results_root
 
-    if target is not None and (target / RESOLVED_CONFIG).is_file():
+    if target is not None and results is None and (target / RESOLVED_CONFIG).is_file():
         results, target = target, None  # a results root: all of it
     root = results or (results_root(target) if target else Path("results"))
     relative = None

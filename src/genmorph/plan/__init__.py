@@ -74,7 +74,7 @@ class Plan(Targets):
             raise ConfigError(f"no command '{command}' has parameters; {hint}")
         known = {each for all_names in of_command.values() for each in all_names}
         if names not in known:
-            hint = did_you_mean(" ".join(names), map(" ".join, known))
+            hint = did_you_mean(" ".join(names), (" ".join(each) or "(no name)" for each in known))
             raise ConfigError(f"{command}: '{' '.join(names)}' is not in the configuration; {hint}")
         return self.parameters(command, *names)
 

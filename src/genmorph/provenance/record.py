@@ -38,8 +38,8 @@ RECORD_VERSION = 2
 RESOLVED_CONFIG = "config.resolved.yaml"
 RECORDS = "provenance"
 LOCK_FILE = "envs/requirements.lock"
-# bytes of a name, which no file system takes more of, and names of a path
-LONGEST_NAME, MOST_NAMES = 255, 100
+# bytes that a file system takes of a name, and of a path with room for the results root's
+LONGEST_NAME, LONGEST_PATH = 255, 2000
 # what decides the numbers: recorded by version, compared by the audit
 PACKAGES = (
     "numpy",
@@ -81,9 +81,9 @@ class FileEntry(BaseModel):
     @field_validator("path")
     @classmethod
     def _can_be_a_path(cls, path: str) -> str:
-        names = os.fsencode(path).split(b"/")
-        too_long = len(names) > MOST_NAMES or max(map(len, names)) > LONGEST_NAME
-        if too_long or b"\0" in b"".join(names):
+        text = os.fsencode(path)
+        longest = max(map(len, text.split(b"/")))
+        if b"\0" in text or len(text) > LONGEST_PATH or longest > LONGEST_NAME:
             raise ValueError("no path of a file")
         return path
 

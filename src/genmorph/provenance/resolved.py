@@ -1,4 +1,4 @@
-"""Reading `config.resolved.yaml`, which every run of the workflow writes into its results root."""
+"""Reading `config.resolved.yaml`, which the workflow writes whenever it has something to do."""
 
 from __future__ import annotations
 

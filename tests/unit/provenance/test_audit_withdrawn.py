@@ -80,6 +80,14 @@ def test_a_list_that_is_newer_than_the_manifest_fails(root, lists):
     assert ("fail", "cohorts/tiny") in found(root, lists)
 
 
+@pytest.mark.parametrize("content", [None, b"\xff\xfe1"])
+def test_a_list_that_cannot_be_read_breaks(root, lists, content):
+    lists["tiny"].unlink() if content is None else lists["tiny"].write_bytes(content)
+    (finding,) = check_withdrawn(root, RECORDS, lists)
+    assert finding.status == "unknown"
+    assert Report("x", [], [finding]).exit_code() == 1
+
+
 def test_without_a_list_a_cohort_with_pseudonyms_is_unknown_and_not_publishable(root):
     assert found(root, {}) == [("unknown", "cohorts/tiny")]
     (finding,) = check_withdrawn(root, RECORDS, {})

@@ -8,7 +8,7 @@ from typing import Any
 
 from genmorph.errors import GenmorphError
 from genmorph.files import read_json, read_tsv
-from genmorph.provenance.audit.findings import Finding, verdict
+from genmorph.provenance.audit.findings import NO_LIST, Finding, verdict
 
 
 def check_withdrawn(
@@ -17,7 +17,8 @@ def check_withdrawn(
     """Look for people of today's withdrawal lists among scans that cohorts keep or stores hold.
 
     A list that was renewed after ingest is what this check is for, and stores made before it. The
-    ids themselves are not told. Unknown where a source hands out such lists and none is configured.
+    ids themselves are not told. Unknown where a source hands out such lists and none is configured,
+    which bars publication alone, and where one cannot be read.
 
     Parameters
     ----------
@@ -36,14 +37,14 @@ def check_withdrawn(
         folder = (root / record["outputs"][0]["path"]).parent
         if cohort not in lists:
             if _hands_out_lists(folder):
-                message = f"no withdrawal list: set cohorts.{cohort}.withdrawn"
+                message = f"{NO_LIST}: set cohorts.{cohort}.withdrawn"
                 yield Finding("withdrawn", "unknown", subject, message)
             continue
         manifest = folder / "manifest.tsv"
         try:
             scans = read_tsv(manifest, ("scan_id", "participant_id", "source_id", "exclude_reason"))
             lines = lists[cohort].read_text(encoding="utf-8-sig").splitlines()
-        except (GenmorphError, OSError) as error:
+        except (GenmorphError, OSError, UnicodeDecodeError) as error:
             yield Finding("withdrawn", "unknown", subject, str(error))
             continue
         withdrawn = {line.split(",")[0].strip().strip('"') for line in lines}

@@ -181,7 +181,8 @@ def _numbered(scans: list[Scan]) -> list[Scan]:
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """Sorts ses-2 before ses-10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    parts = re.split(r"(\d+)", text)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def read_layout(layout: str, source: Source, options: Mapping[str, Any] | None = None) -> Reading:

@@ -242,8 +242,9 @@ def _describe(values: Mapping[Cell, str], instance: int) -> dict[str, Any]:
         return values.get((field, at, 0))
 
     age, precision = _number(of(AGE), AGE), "exact"
-    if age is None and of(DATE) and of(BIRTH_YEAR, 0):
-        age, precision = float(of(DATE)[:4]) - float(of(BIRTH_YEAR, 0)), "bin"
+    scanned, born = of(DATE), of(BIRTH_YEAR, 0)
+    if age is None and scanned and born:
+        age, precision = _number(scanned[:4], DATE) - _number(born, BIRTH_YEAR), "bin"
     volumes = {
         column: None if mm3 is None else mm3 / 1000.0
         for column, field in VOLUMES.items()

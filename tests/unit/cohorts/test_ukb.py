@@ -297,6 +297,14 @@ def test_the_year_of_birth_serves_alone(tree):
     assert (scan.age_years, scan.age_precision) == (66.0, "bin")
 
 
+@pytest.mark.parametrize(("born", "scanned"), [("195O", "2016-03-01"), ("1950", ":016-03-01")])
+def test_a_year_that_is_no_number_is_named(tree, born, scanned):
+    rows = "".join(f"{eid},{born},{scanned}\n" for eid in PEOPLE)
+    (tree / "ukb_tables.csv").write_text("eid,34-0.0,53-2.0\n" + rows)
+    with pytest.raises(CohortError, match="which is no number"):
+        read(tree)
+
+
 def test_one_number_in_two_spellings_is_no_disagreement(tree):
     (tree / "second.csv").write_text(f"eid,p21003_i2\n{PEOPLE[0]},60.0\n")
     assert of(read(tree), PEOPLE[0]).age_years == 60.0

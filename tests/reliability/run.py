@@ -162,6 +162,7 @@ def page(counts: dict[str, Any]) -> str:
         rows.append(f"| {name.replace('_', ' ')} | {found} | {words} |")
     kinds = counts.get("tampered_by_kind", {})
     rules = counts.get("kills_by_rule", {})
+    commits = sorted(set(counts.get("commits", {}).values()))
     lines = [
         "# What the study survives and finds",
         "",
@@ -179,9 +180,21 @@ def page(counts: dict[str, Any]) -> str:
         "",
         "Kills by rule: " + (", ".join(f"{k} {n}" for k, n in rules.items()) or "none") + ".",
         "",
+        f"Counted at commit {', '.join(commits)}."
+        if commits
+        else "Counted before the commit was written down; the code has changed since.",
+        "",
         "What the audit cannot see stands in [provenance.md](provenance.md).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def commit() -> str:
+    """What is counted: a count says nothing of code that came later."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=PROJECT, capture_output=True, text=True
+    )
+    return done.stdout.strip() or "outside git"
 
 
 def all_reached(counts: dict[str, Any]) -> bool:
@@ -197,6 +210,7 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, action="append", help="count only this")
     arguments = parser.parse_args()
     asked, parts = QUICK if arguments.quick else FULL, arguments.only or PARTS
+    counted_at = commit()  # before the counts are written into the checkout
     BUILD.mkdir(exist_ok=True)
     place = BUILD if arguments.quick else PROJECT / "docs"
     file = place / NAME
@@ -219,6 +233,7 @@ def main() -> int:
         for part in parts:
             if asked.get(part) != 0:
                 counts |= ways[part]()
+                counts["commits"] = counts.get("commits", {}) | {part: counted_at}
             # after each: the whole of it takes an hour
             file.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
             file.with_suffix(".md").write_text(page(counts))

@@ -49,11 +49,6 @@ class Flow:
             passed[name] = left
         return cls(passed, {name: dict(sorted(reasons[name].items())) for name in names})
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Flow:
-        """Read what `to_json` wrote."""
-        return cls(values["passed"], values["left_out"])
-
     def to_json(self) -> dict[str, Any]:
         """As `cohort.json` keeps it."""
         return {"passed": self.passed, "left_out": self.left_out}

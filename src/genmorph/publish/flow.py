@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from genmorph.publish.figures import style
+from genmorph.splits import SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BOX = {"boxstyle": "square,pad=0.5", "facecolor": "white", "edgecolor": "black", "linewidth": 0.8}
+# stages in the order a scan passes them; a JSON file keeps them in the order of the alphabet
 MEANINGS = {
     "found": "scans found",
     "matched": "matched with the tables",
@@ -33,7 +35,7 @@ def draw_flow(
     Parameters
     ----------
     passed : mapping
-        Scans that passed each stage, in order.
+        Scans that passed each stage of `MEANINGS`.
     left_out : mapping
         For each stage, scans that did not pass it by reason.
     title : str
@@ -55,15 +57,16 @@ def _draw(
 ) -> Figure:
     from matplotlib.figure import Figure
 
-    rows = len(passed) + (people is not None)
+    rows = len(MEANINGS) + (people is not None)
     figure = Figure(figsize=(7.0, 0.95 * rows + 0.6), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(0, 10), ylim=(-rows + 0.6, 0.4))
     axes.axis("off")
     axes.set_title(title, loc="left", fontsize=11)
     arrow = {"arrowstyle": "-|>", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0, "color": "black"}
-    for number, (stage, count) in enumerate(passed.items()):
-        axes.text(3, -number, f"{MEANINGS[stage]}\nn = {count}", ha="center", va="center", bbox=BOX)
+    for number, (stage, meaning) in enumerate(MEANINGS.items()):
+        label = f"{meaning}\nn = {passed[stage]}"
+        axes.text(3, -number, label, ha="center", va="center", bbox=BOX)
         if number == 0:
             continue
         axes.annotate("", (3, -number + 0.26), (3, -number + 0.74), arrowprops=arrow)
@@ -78,9 +81,9 @@ def _draw(
             )
     if people is not None:
         level = -rows + 1
-        for place, (split, count) in zip((1, 3, 5), people.items(), strict=False):
+        for place, split in zip((1, 3, 5), SPLITS, strict=True):
             axes.annotate("", (place, level + 0.26), (3, level + 0.74), arrowprops=arrow)
-            label = f"{split}\n{count} people"
+            label = f"{split}\n{people[split]} people"
             axes.text(place, level, label, ha="center", va="center", bbox=BOX)
     if footer:
         told = "\n".join(textwrap.wrap(footer, 110))

@@ -77,7 +77,13 @@ def train(
     population = population_used(manifest, participants, values["population"])
     template = template_id(store, manifest, participants, values)
     run_seed = derive_seed(seed, values["study"], values["model"], "train")
-    own = fingerprint(values, code_hash("genmorph.cli.train", module), seed, sha256_file(index))
+    own = fingerprint(
+        values,
+        code_hash("genmorph.cli.train", module),
+        seed,
+        sha256_file(index),
+        {"training": training_ids, "validation": validation_ids, "template": template},
+    )
     metrics, summary_file = out.with_name("metrics.csv"), out.with_name("training.json")
     events = out.with_name("events")
     options = validate(options_class(values["architecture"]), values["options"], "options")
@@ -104,9 +110,8 @@ def train(
     if not is_first_task():  # it shares the steps; what they make is the first one's
         learn()
         return
-    with (
-        locked(out),
-        recording(
+    with locked(out):
+        with recording(
             "train",
             out=out,
             parameters=values,
@@ -114,20 +119,20 @@ def train(
             outputs=[metrics, summary_file],
             seeds={"seed": seed, "train": run_seed},
             modules=(module,),
-        ) as record,
-    ):
-        prune_states(state, keep=own)
-        if not (state / own).is_dir():
-            shutil.rmtree(events, ignore_errors=True)  # of a run that this one replaces
-        model, summary = learn()
-        record.note(device=summary.device, seconds=summary.seconds)
-        content = summary.to_json() | {
-            "run": {"study": values["study"], "model": values["model"], "seed": seed},
-            "template_scan": template,
-            "population": population,
-            "training_scans": len(training_ids),
-            "validation_scans": len(validation_ids),
-        }
-        write_json(summary_file, content)
-        save_model(out, model, values)
-    prune_states(state, keep=None)
+        ) as record:
+            prune_states(state, keep=own)
+            if not (state / own).is_dir():
+                shutil.rmtree(events, ignore_errors=True)  # of a run that this one replaces
+            model, summary = learn()
+            record.note(device=summary.device, seconds=summary.seconds)
+            content = summary.to_json() | {
+                "run": {"study": values["study"], "model": values["model"], "seed": seed},
+                "template_scan": template,
+                "population": population,
+                "training_scans": len(training_ids),
+                "validation_scans": len(validation_ids),
+            }
+            write_json(summary_file, content)
+            save_model(out, model, values)
+        # the run is whole and recorded; whoever waits for the lock has not begun a state yet
+        prune_states(state, keep=None)

@@ -177,7 +177,9 @@ def _tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
 # -- resumable states ------------------------------------------------------------------------------
 
 
-def fingerprint(parameters: Mapping[str, Any], code: str, seed: int, store_digest: str) -> str:
+def fingerprint(
+    parameters: Mapping[str, Any], code: str, seed: int, store: str, scans: Mapping[str, Any]
+) -> str:
     """Name of the folder for the states of one training run, and of no other.
 
     Parameters
@@ -187,10 +189,18 @@ def fingerprint(parameters: Mapping[str, Any], code: str, seed: int, store_diges
     code : str
         Hash of the code that trains.
     seed : int
-    store_digest : str
+    store : str
         Hash of the training store's index.
+    scans : mapping
+        Which of the store's scans are used for what: its index knows neither splits nor people.
     """
-    whole = {"parameters": dict(parameters), "code": code, "seed": seed, "store": store_digest}
+    whole = {
+        "parameters": dict(parameters),
+        "code": code,
+        "seed": seed,
+        "store": store,
+        "scans": dict(scans),
+    }
     return digest(whole)[:FINGERPRINT_LENGTH]
 
 

@@ -36,16 +36,8 @@ def wait_for(condition, process, seconds=60.0):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("number", "through"), [(signal.SIGTERM, "shell"), (signal.SIGUSR1, "command")]
-)
-def test_asked_to_end_it_saves_and_goes_on_bit_for_bit(tmp_path, undisturbed, number, through):
-    """As a scheduler does it, the signal goes to every process of the job."""
-    job = TrainingJob(tmp_path, EPOCHS)
-    command = job.command
-    if through == "shell":  # as Snakemake runs it
-        words = " ".join(job.command)
-        command = ["bash", "-c", f"set -euo pipefail; {shell_prefix(PROJECT / 'src')} {words}; :"]
+def interrupt(job, command, number=signal.SIGTERM):
+    """Start a job, and ask it to end as soon as it trains; what it says."""
     process = subprocess.Popen(
         command,
         env=environment(),
@@ -61,6 +53,20 @@ def test_asked_to_end_it_saves_and_goes_on_bit_for_bit(tmp_path, undisturbed, nu
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == os.EX_TEMPFAIL, said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("number", "through"), [(signal.SIGTERM, "shell"), (signal.SIGUSR1, "command")]
+)
+def test_asked_to_end_it_saves_and_goes_on_bit_for_bit(tmp_path, undisturbed, number, through):
+    """As a scheduler does it, the signal goes to every process of the job."""
+    job = TrainingJob(tmp_path, EPOCHS)
+    command = job.command
+    if through == "shell":  # as Snakemake runs it
+        words = " ".join(job.command)
+        command = ["bash", "-c", f"set -euo pipefail; {shell_prefix(PROJECT / 'src')} {words}; :"]
+    said = interrupt(job, command, number)
     assert "the same command again" in said
     (saved,) = job.saved_steps
     assert 0 < saved < job.steps
@@ -70,3 +76,17 @@ def test_asked_to_end_it_saves_and_goes_on_bit_for_bit(tmp_path, undisturbed, nu
     assert f"going on from step {saved} of {job.steps}" in again.stderr
     assert job.outcome() == undisturbed
     assert job.saved_steps == []
+
+
+def test_a_state_of_other_training_people_is_not_gone_on_from(tmp_path):
+    """Who is in which split stands in participants.tsv alone: the store's index stays as it was."""
+    job = TrainingJob(tmp_path, EPOCHS)
+    interrupt(job, job.command)
+    people = tmp_path / "participants.tsv"
+    text = people.read_text()
+    swapped = text.replace("sub-07\ttrain", "sub-07\tvalidation")
+    people.write_text(swapped.replace("sub-09\tvalidation", "sub-09\ttrain"))
+    assert people.read_text() != text
+    again = subprocess.run(job.command, env=environment(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "going on" not in again.stderr

@@ -71,19 +71,23 @@ def test_foreign_and_missing_files_are_named(tmp_path):
 
 
 def test_fingerprint_follows_everything_that_counts():
-    base = fingerprint({"a": 1, "b": 2}, "code", 0, "store")
-    assert fingerprint({"b": 2, "a": 1}, "code", 0, "store") == base
+    scans = {"training": ["a", "b"], "validation": ["c"], "template": "a"}
+    base = fingerprint({"a": 1, "b": 2}, "code", 0, "store", scans)
+    assert fingerprint({"b": 2, "a": 1}, "code", 0, "store", scans) == base
     others = [
-        fingerprint({"a": 1, "b": 3}, "code", 0, "store"),
-        fingerprint({"a": 1, "b": 2}, "edited", 0, "store"),
-        fingerprint({"a": 1, "b": 2}, "code", 1, "store"),
-        fingerprint({"a": 1, "b": 2}, "code", 0, "other"),
+        fingerprint({"a": 1, "b": 3}, "code", 0, "store", scans),
+        fingerprint({"a": 1, "b": 2}, "edited", 0, "store", scans),
+        fingerprint({"a": 1, "b": 2}, "code", 1, "store", scans),
+        fingerprint({"a": 1, "b": 2}, "code", 0, "other", scans),
+        fingerprint({"a": 1, "b": 2}, "code", 0, "store", scans | {"training": ["a"]}),
+        fingerprint({"a": 1, "b": 2}, "code", 0, "store", scans | {"validation": ["d"]}),
+        fingerprint({"a": 1, "b": 2}, "code", 0, "store", scans | {"template": "b"}),
     ]
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 8
 
 
 def test_only_foreign_states_are_pruned(tmp_path):
-    own, other = (fingerprint({}, "code", seed, "store") for seed in (0, 1))
+    own, other = (fingerprint({}, "code", seed, "store", {}) for seed in (0, 1))
     for name in (own, other, "notes"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("x")

@@ -205,7 +205,7 @@ rule measure_likelihood:
         "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
-        **plan.gpu_resources,
+        **plan.gpu_resources(),
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 600 * attempt,
     params:
@@ -235,7 +235,7 @@ rule train_segmenter:
         "../envs/models.yaml"
     threads: plan.config.compute.training_threads
     resources:
-        **plan.gpu_resources,
+        **plan.gpu_resources(),
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 1440 * attempt,
     params:

@@ -17,10 +17,10 @@ rule train_model:
         paths.benchmark("train_model", "{study}-{model}-{cohort}-{population}-{seed}")
     conda:
         "../envs/models.yaml"
-    threads: plan.config.compute.training_threads
+    threads: plan.config.compute.training_threads * plan.config.compute.devices
     resources:
-        **plan.gpu_resources,
-        mem_mb=lambda w, attempt: 8000 * attempt,
+        **plan.gpu_resources(plan.config.compute.devices),
+        mem_mb=lambda w, attempt: plan.training_memory_mb(w.study, w.model) * attempt,
         # every attempt goes on from the last checkpoint: none needs longer than the first
         runtime=1440,
     params:
@@ -52,7 +52,7 @@ rule sample_run:
         "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
-        **plan.gpu_resources,
+        **plan.gpu_resources(),
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 240 * attempt,
     params:
@@ -93,7 +93,7 @@ rule reconstruct_run:
         "../envs/models.yaml"
     threads: plan.config.compute.threads
     resources:
-        **plan.gpu_resources,
+        **plan.gpu_resources(),
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 240 * attempt,
     params:

@@ -221,6 +221,22 @@ def test_a_users_file_may_have_any_name(project, tmp_path):
     assert f" --feature-weights '{weights}' --parameters" in done.text
 
 
+def test_devices_are_the_trainings_and_other_jobs_on_gpus_ask_for_one(project):
+    wanted = "compute={device: cuda, devices: 4, training_threads: 2}"
+    words = ("-n", "--cores", "8", "--config", wanted, "--", "all")
+    done = snakemake(*words, folder=project)
+    assert done.returncode == 0, done.text
+    asked = {}
+    for job in done.text.split("\nrule ")[1:]:
+        gpus, threads = re.search(r" gpu=(\d+)", job), re.search(r"threads: (\d+)", job)
+        name = job.split(":")[0]
+        asked[name] = (int(gpus[1]) if gpus else 0, int(threads[1]) if threads else 1)
+    assert asked.pop("train_model") == (4, 8)
+    on_gpus = {name for name, (gpus, _) in asked.items() if gpus}
+    assert {asked[name][0] for name in on_gpus} == {1}
+    assert on_gpus == {"sample_run", "reconstruct_run", "measure_likelihood", "train_segmenter"}
+
+
 def test_controls_are_a_target_of_their_own(project):
     done = snakemake("-n", "--", "controls", folder=project)
     assert done.returncode == 0, done.text

@@ -110,9 +110,20 @@ def test_seeds_do_not_change_the_parameters_of_a_run():
 
 
 def test_gpu_is_asked_for_only_on_cuda():
-    assert plan().gpu_resources == {}
-    compute = {"device": "cuda", "devices": 2, "gpu_model": "h200"}
-    assert plan(compute=compute).gpu_resources == {"gpu": 2, "gpu_model": "h200"}
+    assert plan().gpu_resources() == {}
+    on_cuda = plan(compute={"device": "cuda", "devices": 2, "gpu_model": "h200"})
+    assert on_cuda.gpu_resources() == {"gpu": 1, "gpu_model": "h200"}
+    assert on_cuda.gpu_resources(2) == {"gpu": 2, "gpu_model": "h200"}
+
+
+def test_training_asks_for_the_memory_that_each_of_its_processes_may_fill():
+    asked = [
+        plan(compute={"devices": devices}, overrides={"m3ae": {"m3ae": {"memory_gb": kept}}})
+        for devices, kept in ((1, 0), (1, 20), (4, 20))
+    ]
+    few, kept, shared = (one.training_memory_mb("m3ae", "m3ae") for one in asked)
+    assert kept - few == 20_000
+    assert shared == 4 * kept
 
 
 def test_the_resolved_configuration_holds_every_commands_parameters(tmp_path):

@@ -13,6 +13,7 @@ from genmorph.plan.inputs import Inputs
 from genmorph.splits import SPLITS
 
 NO_NAME = "(?!)"
+PROCESS_MB = 4000  # of a process that trains, without its scans
 
 
 class Targets(Inputs):
@@ -66,14 +67,18 @@ class Targets(Inputs):
         }
         return "|".join(sorted(map(re.escape, names))) or NO_NAME
 
-    @property
-    def gpu_resources(self) -> dict[str, Any]:
-        """What a rule that trains or samples asks of the scheduler; nothing on CPU."""
+    def gpu_resources(self, devices: int = 1) -> dict[str, Any]:
+        """What a rule that works on GPUs asks of the scheduler; nothing on CPU."""
         compute = self.config.compute
         if compute.device != "cuda":
             return {}
         model = {"gpu_model": compute.gpu_model} if compute.gpu_model else {}
-        return {"gpu": compute.devices, **model}
+        return {"gpu": devices, **model}
+
+    def training_memory_mb(self, study: str, model: str) -> int:
+        """Memory of a training job: each of its processes may keep the scans."""
+        kept = self.parameters("train", study, model)["training"]["memory_gb"]
+        return round(self.config.compute.devices * (PROCESS_MB + 1000 * kept))
 
     @property
     def controls(self) -> list[str]:

@@ -60,6 +60,11 @@ class Volumes:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def gigabytes(self) -> float:
+        """Memory that the volumes take; 0 when they are read from the store each time."""
+        return 0.0 if self._stored is None else self._stored.nbytes / GIGABYTE
+
     def batch(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Volumes `[n, x, y, z]`, float32 intensities."""
         if self._stored is not None:

@@ -198,7 +198,9 @@ def _run_device(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
     """Train on one of the devices of a run."""
     options, started = run.options, time.perf_counter()
     training = Volumes(run.store, run.training_ids, options.memory_gb)
-    validation = Volumes(run.store, run.validation_ids, options.memory_gb)
+    # only the first device looks at them, with the memory that is left
+    watched = run.validation_ids if fabric.is_global_zero else ()
+    validation = Volumes(run.store, watched, options.memory_gb - training.gigabytes)
     schedule = Schedule(options, len(training), run.seed, fabric.world_size)
 
     step, log, found = 0, Log(), _load_together(fabric, run.state)
@@ -343,7 +345,7 @@ def _validate(
     """
     import torch
 
-    if not len(validation) or not fabric.is_global_zero:
+    if not len(validation):
         return {}
     model.eval()
     sums: dict[str, float] = {}

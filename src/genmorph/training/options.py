@@ -57,6 +57,9 @@ class TrainingOptions(Options):
         None, description="also after this many steps, for long epochs; null: only with epochs"
     )
     memory_gb: float = Field(
-        16.0, ge=0, description="scans are kept in memory as stored when they fit in this much"
+        4.0,
+        ge=0,
+        description="scans are kept in memory as stored, in each process, when they fit in this "
+        "much; the job asks for it",
     )
     tensorboard: bool = Field(True, description="write events for TensorBoard")

@@ -196,6 +196,8 @@ def test_volumes_are_read_once_when_they_fit(store):
     for _ in range(3):
         batch = kept.batch([1, 0])
     assert store.reads == 3
+    assert kept.gigabytes == 2 * store.volumes["sub-00"].nbytes / 1e9
+    assert Volumes(store, ["sub-01"], memory_gb=0).gigabytes == 0
     assert batch.dtype == np.float32
     np.testing.assert_array_equal(batch[0], store.volumes["sub-00"] / np.float32(255))
     with pytest.raises(TrainingError, match="sub-01"):

@@ -79,7 +79,9 @@ def die_with(pid: int) -> None:
     """Kill this process when process `pid` ends, however it ends.
 
     For a command started by a workflow: a shell stands between the two, so the kernel's own
-    signal would come from the wrong parent. A forked watcher waits for either to end.
+    signal would come from the wrong parent. A forked watcher waits for either to end. Where the
+    system cannot tell of the end of a process (before Linux 5.3, or where a container forbids it),
+    nothing is watched: the command then outlives a workflow that is killed.
     """
     if not hasattr(os, "pidfd_open"):
         return
@@ -88,6 +90,8 @@ def die_with(pid: int) -> None:
         theirs, mine = os.pidfd_open(pid), os.pidfd_open(own)
     except ProcessLookupError:
         sys.exit(f"genmorph: process {pid}, which this command works for, has ended")
+    except OSError:
+        return
     if os.fork():
         os.close(theirs)
         os.close(mine)
@@ -154,18 +158,30 @@ def work_through(
     Yields
     ------
     index, result : int, object
-        As they come. A worker that dies is replaced, and its task tried once more at the end,
-        alone on the machine as far as this function goes: only that can be laid to the task.
-        If it dies again the result is a `WorkerDied`.
+        As they come. A worker that dies is replaced, and its task tried once more when the other
+        workers have ended theirs, alone on the machine as far as this function goes: only that can
+        be laid to the task. If it dies again the result is a `WorkerDied`. The rest waits until
+        then: a caller who wants results in order would otherwise hold all of theirs.
     """
     waiting, suspects = list(range(len(tasks)))[::-1], []
     crew: dict[Connection, _Worker] = {}
+
+    def start(index: int) -> _Worker:
+        worker = _Worker(function, numerical_threads)
+        crew[worker.connection] = worker
+        worker.take(index, tasks)
+        return worker
+
     try:
-        while waiting or crew:
-            while waiting and len(crew) < workers:
-                worker = _Worker(function, numerical_threads)
-                crew[worker.connection] = worker
-                worker.take(waiting.pop(), tasks)
+        while waiting or crew or suspects:
+            if suspects and not crew:
+                worker = start(suspects.pop(0))
+                result = worker.answer()
+                crew.pop(worker.connection).dismiss()
+                yield worker.task, result
+                continue
+            while waiting and not suspects and len(crew) < workers:
+                start(waiting.pop())
             for connection in wait(list(crew)):
                 worker = crew[connection]
                 index, result = worker.task, worker.answer()
@@ -174,18 +190,11 @@ def work_through(
                     suspects.append(index)
                     continue
                 # The worker goes on while the caller looks at the result.
-                if waiting:
+                if waiting and not suspects:
                     worker.take(waiting.pop(), tasks)
                 else:
                     crew.pop(connection).dismiss()
                 yield index, result
-        for index in sorted(suspects):
-            worker = _Worker(function, numerical_threads)
-            crew[worker.connection] = worker
-            worker.take(index, tasks)
-            result = worker.answer()
-            crew.pop(worker.connection).dismiss()
-            yield index, result
     finally:
         for worker in crew.values():
             worker.process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from genmorph.processes import WorkerDied, shell_prefix, work_through
+from genmorph.processes import WorkerDied, die_with, shell_prefix, work_through
 
 
 def square(task: int) -> int:
@@ -62,6 +63,21 @@ def test_a_death_costs_one_task(tmp_path):
     assert isinstance(found[3], WorkerDied) and "exit code 3" in str(found[3])
     assert found[4] == "second time"  # innocent victims get another chance
     assert [found[index] for index in (0, 2, 5, 6)] == ["a", "b", "c", "d"]
+
+
+def test_what_is_left_waits_until_a_death_is_settled():
+    """A caller who wants results in order must not have to hold the rest of a shard."""
+    answers = list(work_through(moody, ["a", "kill", "b", "c"], workers=1))
+    assert [index for index, _ in answers] == [0, 1, 2, 3]
+
+
+def test_where_no_end_of_a_process_can_be_watched_commands_run_all_the_same(monkeypatch):
+    def refused(_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("nothing to watch"))
+    die_with(os.getpid())
 
 
 def test_workers_use_the_threads_they_are_given_and_the_environment_stays(monkeypatch):

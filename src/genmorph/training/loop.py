@@ -7,8 +7,10 @@ optimiser and step count to the same weights as one that was never stopped.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +37,8 @@ from genmorph.training.schedules import Schedule
 from genmorph.training.stopping import passed_to_children, stop_requested
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
     import torch
     from lightning_fabric import Fabric
 
@@ -169,7 +173,7 @@ def train(
         summary = _run_device(fabric, model, run)
     else:
         with passed_to_children():
-            summary = _unpack(fabric.launch(_run_device_safely, model, run))
+            summary = _start_devices(fabric, model, run)
         model.load_state_dict(load_state(state)[1])  # the children trained copies
     if not is_first_task():
         return summary
@@ -430,22 +434,33 @@ def _device_name(fabric: Fabric) -> str:
 # -- several devices -------------------------------------------------------------------------------
 
 
-def _run_device_safely(fabric: Fabric, model: GenerativeModel, run: _Run) -> dict[str, Any]:
+def _start_devices(fabric: Fabric, model: GenerativeModel, run: _Run) -> Summary:
+    """Train in a process a device; an error for the user is raised here, whichever meets it."""
+    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        return Summary(**fabric.launch(_run_started, model, run, errors))
+    except (ProcessExitedException, ProcessRaisedException):
+        if errors.empty():
+            raise
+        kind, message, cure = errors.get()
+        raise (Preempted if kind == Preempted.__name__ else TrainingError)(message, cure) from None
+
+
+def _run_started(
+    fabric: Fabric, model: GenerativeModel, run: _Run, errors: SimpleQueue
+) -> dict[str, Any]:
     """As `_run_device` in plain values, which go from one process to another.
 
-    An error for the user is a result too: all devices meet the same one.
+    One that meets an error for the user tells it and ends. The others, which may wait for it to
+    share a step, are ended by who started them.
     """
     try:
-        return {"summary": _run_device(fabric, model, run).to_json()}
+        return _run_device(fabric, model, run).to_json()
     except GenmorphError as error:
-        return {"error": [type(error).__name__, error.message, error.cure]}
-
-
-def _unpack(result: dict[str, Any]) -> Summary:
-    if "summary" in result:
-        return Summary(**result["summary"])
-    kind, message, cure = result["error"]
-    raise (Preempted if kind == Preempted.__name__ else TrainingError)(message, cure)
+        errors.put([type(error).__name__, error.message, error.cure])
+        sys.exit(error.exit_code)
 
 
 def _any_device(fabric: Fabric, flag: bool) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from genmorph.errors import TrainingError
+from genmorph.errors import StoreError, TrainingError
 from genmorph.training.checkpoints import load_state
 from genmorph.training.data import Volumes
 from genmorph.training.loop import Preempted, train
@@ -278,6 +278,26 @@ def test_two_devices_meet_the_same_error(run, store):
     store.volumes["sub-03"][2, 1, 1] = np.nan
     with pytest.raises(TrainingError, match=r"step [1-4]: reconstruction.*sub-03"):
         run(devices=2)
+
+
+class DamagedStore:
+    """A scan that the process of one device, and no other, finds damaged on its second read."""
+
+    def __init__(self, store, device):
+        self.store, self.device, self.shape, self.reads = store, device, store.shape, 0
+
+    def read_stored(self, scan_id):
+        if os.environ["LOCAL_RANK"] == self.device:
+            self.reads += 1
+            if self.reads == 2:
+                raise StoreError(f"{scan_id}: damaged", "preprocess it again")
+        return self.store.read_stored(scan_id)
+
+
+@pytest.mark.parametrize("device", ["0", "1"])
+def test_an_error_of_one_device_ends_all_and_is_named(run, store, device):
+    with pytest.raises(TrainingError, match=r"sub-0\d: damaged"):
+        run(devices=2, memory_gb=0, source=DamagedStore(store, device))
 
 
 def test_what_cannot_start_is_said(run, store, make_model):

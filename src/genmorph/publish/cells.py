@@ -37,8 +37,9 @@ TRAINING_COLUMNS = (
     ("device", "device", AS_STATED),
 )
 
-# settings that say what was measured, not how: its run, and the hash of its trained weights
-OF_THE_RUN = ("run", "encoder")
+# settings that say what was measured, not how: its run, the hash of its trained weights, how many
+# axes its codes span, and the mask that its maps gave
+OF_THE_RUN = ("run", "encoder", "covariance_kind", "sides_mask_sha256")
 
 
 @dataclass(frozen=True)

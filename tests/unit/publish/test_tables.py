@@ -6,10 +6,12 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from genmorph.errors import MeasurementError
 from genmorph.metrics.cells import printed
+from genmorph.metrics.vbm import measure_vbm
 from genmorph.publish.tables import (
     Column,
     Row,
@@ -327,6 +329,38 @@ def test_different_settings_never_share_a_column(table, measure, tmp_path):
     with pytest.raises(MeasurementError, match="differ in data_range"):
         written(table, measure, tmp_path)
     assert not (tmp_path / "tables").exists()
+
+
+def gray_matter(side, seed):
+    """Maps of four scans, each voxel's mean its own."""
+    random = np.random.default_rng(seed)
+    mean = random.random((4, 4, 4))
+    return {f"{side}-{n}": mean + 0.1 * random.standard_normal(mean.shape) for n in range(4)}
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_masks_of_the_runs_own_maps_share_a_column_and_other_given_masks_do_not(
+    table, measure, tmp_path, given
+):
+    for seed, run in enumerate(("a", "b")):
+        mask = np.arange(64).reshape(4, 4, 4) > seed if given else None
+        sides = gray_matter("sample", seed + 1), gray_matter("sub", 0)
+        _, found = measure_vbm(*sides, np.eye(4), mask=mask, mask_threshold=0.5)
+        measure(run, "vbm", found.values, **found.settings)
+    maps = replace(table, columns=(Column("t", "vbm", "greatest_t", ".1f"),), yardsticks=())
+    if given:
+        with pytest.raises(MeasurementError, match="differ in mask_sha256"):
+            written(maps, measure, tmp_path)
+    else:
+        rows, _, _ = written(maps, measure, tmp_path)
+        values = [row["t, measured"] for row in rows.values()]
+        assert len(set(values)) == 3 and values[2] == "n/a"
+
+
+def test_what_the_codes_of_a_run_span_is_no_setting_of_a_column(table, measure, tmp_path):
+    for run, kind in (("a", "sample covariance"), ("b", "probabilistic PCA")):
+        measure(run, "reconstruction", {"l2": 0.04}, covariance_kind=kind)
+    written(table, measure, tmp_path)
 
 
 def test_the_same_measurements_give_the_same_bytes_in_any_order(table, measure, tmp_path):

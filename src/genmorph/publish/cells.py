@@ -10,7 +10,7 @@ from typing import Any
 
 from genmorph.errors import MeasurementError
 from genmorph.files import read_json
-from genmorph.metrics.cells import AS_STATED, COMPARABLE, NOT_AVAILABLE, measured_cell
+from genmorph.metrics.cells import AS_STATED, COMPARABLE, NOT_AVAILABLE, defined, measured_cell
 from genmorph.publish.shapes import Column, Row, Table
 
 CELL_COLUMNS = (
@@ -123,15 +123,11 @@ def cells(
             if column.reported is not None:
                 own = _reported_cell(row, column, number, spread)
                 (apart if in_a_block else beside).append(own)
-            runs = [
-                entry
-                for entry in of_column
-                if entry.run == column.run_of(row)
-                and column.key in entry.content.get(column.part, {})
-            ]
-            comparable = comparability(table, column, runs, number, parameters) if runs else ""
-            place = {"row": row.title, "column": f"{title}, measured", "source": "measured"}
+            runs = [entry for entry in of_column if entry.run == column.run_of(row)]
             key = f"{column.part}.{column.key}"
+            having = [entry for entry in runs if defined([entry.content], key)]
+            comparable = comparability(table, column, having, number, parameters) if having else ""
+            place = {"row": row.title, "column": f"{title}, measured", "source": "measured"}
             beside.append(place | _from_files(runs, key, column.form, number, comparable))
     return [*beside, *_training_cells(table, trainings, parameters["grids"]), *apart]
 

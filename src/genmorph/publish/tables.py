@@ -138,7 +138,10 @@ def _notes(
     notes.append(f"Scale: {parameters['scale']}. {parameters['caption']}")
     seeds = {entry.seed for entry in measured}
     if len(seeds) > 1:
-        notes.append(f"Mean ± SD over {len(seeds)} seeds; a half-sample SD is a mean over them.")
+        notes.append(
+            f"Mean ± SD over {len(seeds)} seeds, or over as many as have the value where a cell "
+            "says so; a half-sample SD is a mean over them."
+        )
     notes += (*table.notes, *parameters.get("absent", ()))
     if trainings:
         notes.append(

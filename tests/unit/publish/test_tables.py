@@ -12,6 +12,7 @@ import pytest
 from genmorph.errors import MeasurementError
 from genmorph.metrics.cells import printed
 from genmorph.metrics.vbm import measure_vbm
+from genmorph.provenance.audit.cells import check_cells
 from genmorph.publish.tables import (
     Column,
     Row,
@@ -288,6 +289,27 @@ def test_cells_over_seeds_are_mean_and_sd(table, measure, tmp_path):
     assert cells["A", "L2 in brain, measured"]["comparable"] == "not reported"
     assert len(cells["A", "L2, measured"]["measurement"].split()) == 2
     assert printed([0.04, 0.06], ".3f") == "0.050 ± 0.014"
+
+
+def test_a_value_that_a_seed_lacks_is_told_and_audited(table, measure, tmp_path):
+    for seed, values in enumerate(({"l2": 0.04}, {"l2_brain": 0.1}, {"l2": 0.06})):
+        measure("a", "reconstruction", values, seed=seed)
+    rows, cells, _ = written(table, measure, tmp_path)
+    assert rows["A"]["L2, measured"] == "0.050 ± 0.014 (2 of 3 seeds)"
+    assert rows["A"]["L2 in brain, measured"] == "0.100 (1 of 3 seeds)"
+    assert len(cells["A", "L2, measured"]["measurement"].split()) == 3
+    assert cells["A", "L2, measured"]["value"] == "0.04 0.06"
+
+    def failed():
+        found = check_cells(tmp_path, {"outputs": [{"path": "tables/t.csv"}]})
+        return [finding.message for finding in found if finding.status == "fail"]
+
+    assert failed() == []
+    content = json.loads(measure.files[0].read_text())
+    del content["values"]["l2"]
+    measure.files[0].write_text(json.dumps(content))
+    (message,) = failed()
+    assert "measured printed 0.060 (1 of 3 seeds), cell 0.050 ± 0.014 (2 of 3 seeds)" in message
 
 
 def test_a_row_that_does_not_beat_the_mean_says_so(table, measure, tmp_path):

@@ -140,6 +140,11 @@ def grid_of(table: Table, runs: str, grids: Mapping[str, Sequence[int]]) -> str:
     )
 
 
+def at_grid(table: Table, runs: str, grids: Mapping[str, Sequence[int]]) -> str:
+    """The words that tell the grid of some runs, such as ` at 64x64x64`; '' if there is but one."""
+    return f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
+
+
 def _other_grids(table: Table, grids: Mapping[str, Sequence[int]]) -> bool:
     """Whether some reported number was obtained on another grid than is measured on."""
     return any(
@@ -153,7 +158,7 @@ def _training_cells(
     table: Table, trainings: Sequence[Measured], grids: Mapping[str, Sequence[int]]
 ) -> Iterable[dict[str, str]]:
     for runs in table.patterns:
-        where = f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
+        where = at_grid(table, runs, grids)
         for title, key, form in TRAINING_COLUMNS:
             for row in table.rows:
                 own = [entry for entry in trainings if entry.run == runs.format(row=row.run)]

@@ -60,7 +60,7 @@ def table(tmp_path):
 def measure(tmp_path):
     files = []
 
-    def write(run, name, values, seed=0, spread=None, n=6, notes=(), **settings):
+    def write(run, name, values, seed=0, spread=None, n=6, notes=(), counts=None, **settings):
         run_folder = tmp_path / "runs" / run / f"seed-{seed}"
         run_folder.mkdir(parents=True, exist_ok=True)
         settings = {
@@ -76,7 +76,7 @@ def measure(tmp_path):
             "values": values,
             "spread": spread or {},
             "settings": settings,
-            "n": {"generated_scans": 4, "reference_scans": n},
+            "n": counts or {"generated_scans": 4, "reference_scans": n},
             "data_label": LABEL,
             "notes": list(notes),
         }
@@ -240,6 +240,24 @@ def test_the_label_says_when_the_value_is_biased_by_n(table, measure, tmp_path, 
     title = "FD (Net) [biased by n: compare at equal n] axial, measured"
     assert (title in rows["A"]) == biased
     assert ("biased by n" in out.with_suffix(".tex").read_text()) == biased
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"generated_scans": 4, "reference_scans": 6, "reference_people": 5}, "4 vs 6 (5 people)"),
+        ({"scans": 4, "pairs": 6}, "4"),
+        (
+            {"reference_scans": 6, "reference_people": 6, "training_scans": 15},
+            "6 (6 people), fitted on 15",
+        ),
+        ({"generated_scans": 4, "training_scans": 15}, "4"),
+    ],
+)
+def test_n_says_what_was_counted_and_no_more(table, measure, tmp_path, counts, said):
+    measure("a", "likelihood", {}, counts=counts)
+    rows, _, _ = written(table, measure, tmp_path)
+    assert rows["A"]["n"] == f"likelihood {said}"
 
 
 def test_rows_of_different_n_share_a_column(table, measure, tmp_path):
@@ -436,6 +454,23 @@ def test_a_row_has_a_run_on_each_grid_and_headings_name_the_grid(table, measure,
     assert (line["seconds at 2x2x2"], line["seconds at 4x4x4"]) == ("45", "1")
     # the yardstick of the same grid alone
     assert line["remark"] == "no better than the mean at 2x2x2"
+
+
+def test_a_note_names_the_grid_it_is_about(table, measure, tmp_path):
+    for run, edge, notes in (
+        ("a-small", 2, ["Few.", "Fewer."]),
+        ("mean-small", 2, ["Few."]),
+        ("a-large", 4, ["Few.", "Fewest."]),
+        ("mean-large", 4, ["Few.", "Fewest."]),
+    ):
+        measure(run, "reconstruction", {"l2": 0.5}, grid=[edge] * 3, notes=notes)
+    _, _, out = written(on_two_grids(table), measure, tmp_path, grids=GRIDS)
+    notes = out.with_suffix(".md").read_text().splitlines()[-3:]
+    assert sorted(notes) == [
+        "- Few.",
+        "- Fewer. Rows: A at 2x2x2.",
+        "- Fewest. Rows: A, mean at 4x4x4.",
+    ]
 
 
 @pytest.mark.parametrize(("edge", "beside"), [(2, True), (3, False)])

@@ -11,6 +11,8 @@ NOT_AVAILABLE = "n/a"
 AS_STATED = ""
 COMPARABLE = "yes"
 WALL_TIME = "seconds"
+# what a measurement leaves out where it is not defined, with a note; a training states all
+MAY_LACK = ("values", "spread")
 
 
 def printed(values: Sequence[float], form: str) -> str:
@@ -51,6 +53,20 @@ def value_at(content: Mapping[str, Any], key: str) -> Any:
     return content
 
 
+def defined(contents: Sequence[Mapping[str, Any]], key: str) -> list[Mapping[str, Any]]:
+    """Those of the seeds' files that have a value at a key that measurements may leave out.
+
+    Examples
+    --------
+    >>> len(defined([{"values": {"l2": 1.0}}, {"values": {}}], "values.l2"))
+    1
+    """
+    table, _, name = key.partition(".")
+    if table not in MAY_LACK:
+        return list(contents)
+    return [content for content in contents if table in content and name in content[table]]
+
+
 def measured_cell(
     contents: Sequence[Mapping[str, Any]], key: str, form: str, *, reported: str, comparable: str
 ) -> dict[str, str]:
@@ -59,7 +75,7 @@ def measured_cell(
     Parameters
     ----------
     contents : sequence of dict
-        Measurements (or training summaries), one a seed.
+        Measurements (or training summaries), one a seed; those that lack the value, too.
     key : str
         Place of the value in each, as `value_at` takes it.
     form : str
@@ -76,12 +92,13 @@ def measured_cell(
         two kinds of spread never stand in one cell. `value`: each seed's value. `spread` and
         `spread_over`: the SD over seeds, or with one seed the measurement's own. `difference`:
         measured less reported, empty unless they are comparable. Wall times on several devices are
-        printed device by device, without a spread.
+        printed device by device, without a spread. Where measurements of some seeds leave the value
+        out, all is of the others, and `printed` ends with how many of the seeds they are.
 
     Raises
     ------
     KeyError
-        When a file holds nothing at `key`.
+        When a training summary holds nothing at `key`.
 
     Examples
     --------
@@ -90,6 +107,7 @@ def measured_cell(
     >>> cell["printed"], cell["spread_over"], cell["difference"]
     ('1.5 ± 0.7', 'seeds', '0.5')
     """
+    seeds, contents = len(contents), defined(contents, key)
     values = [value_at(content, key) for content in contents]
     if form == AS_STATED and values:
         text = " / ".join(dict.fromkeys(map(str, values)))
@@ -103,6 +121,8 @@ def measured_cell(
         text = format(statistics.fmean(values), form)
     else:
         text = printed(values, form)
+    if 0 < len(values) < seeds:
+        text += f" ({len(values)} of {seeds} seeds)"
     spread, spread_over = _spread(contents, key)
     known = values and reported and comparable == COMPARABLE
     return {

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FEATURES = 2048
-IMAGE_SIZE = 299
 BATCH_NORM_EPSILON = 0.001
 
 Size = int | tuple[int, int]

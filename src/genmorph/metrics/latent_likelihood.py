@@ -166,6 +166,7 @@ def measure_latent_likelihood(
             "one encoder alone (settings.encoder).",
             "The bound on log p(V) is of intensities in [0, 1] as real numbers, for the decoder's "
             f"variance {decoder_variance:g}; it compares among models of one grid and variance.",
+            f"Covariance of log p(y): {model.gaussian.covariance_kind}.",
             *notes,
         ),
         per_scan=per_scan,

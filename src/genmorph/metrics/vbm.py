@@ -198,12 +198,14 @@ def measure_vbm(
     level = DEFAULT_LEVEL[correction] if level is None else level
     sides = as_maps(generated), as_maps(reference)
     read: tuple[Any, Any] = sides
-    mask_origin = "given"
+    mask_origin, digest = "given", "mask_sha256"
     if mask is None:
         # two samples need no second look at the maps: the moments serve the mask and the test
         read = tuple(moments(side, chunk=chunk) for side in sides)
         mask = analysis_mask(read, mask_threshold)
         mask_origin = f"mean of the sides' mean maps over {mask_threshold:g}"
+        # no choice, as that of a given mask is: other sides have another
+        digest = "sides_mask_sha256"
     ids = {name: list(side) for name, side in zip(SIDES, sides, strict=True)}
     about = {
         "measure": "vbm",
@@ -213,7 +215,7 @@ def measure_vbm(
             "variance": variance if design == "two_sample" else "of the differences",
             "low_variance_fraction": low_variance_fraction,
             "mask": mask_origin,
-            "mask_sha256": _digest(mask),
+            digest: _digest(mask),
             "affine": np.asarray(affine, dtype=float).tolist(),
             "maps": dict(map_settings or {}),
             "correction": correction,

@@ -10,7 +10,7 @@ from typing import Any
 
 from genmorph.errors import MeasurementError
 from genmorph.files import read_json
-from genmorph.metrics.cells import AS_STATED, COMPARABLE, NOT_AVAILABLE, measured_cell
+from genmorph.metrics.cells import AS_STATED, COMPARABLE, NOT_AVAILABLE, defined, measured_cell
 from genmorph.publish.shapes import Column, Row, Table
 
 CELL_COLUMNS = (
@@ -37,8 +37,9 @@ TRAINING_COLUMNS = (
     ("device", "device", AS_STATED),
 )
 
-# settings that say what was measured, not how: its run, and the hash of its trained weights
-OF_THE_RUN = ("run", "encoder")
+# settings that say what was measured, not how: its run, the hash of its trained weights, how many
+# axes its codes span, and the mask that its maps gave
+OF_THE_RUN = ("run", "encoder", "covariance_kind", "sides_mask_sha256")
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,11 @@ def cells(
             if column.reported is not None:
                 own = _reported_cell(row, column, number, spread)
                 (apart if in_a_block else beside).append(own)
-            runs = [
-                entry
-                for entry in of_column
-                if entry.run == column.run_of(row)
-                and column.key in entry.content.get(column.part, {})
-            ]
-            comparable = comparability(table, column, runs, number, parameters) if runs else ""
-            place = {"row": row.title, "column": f"{title}, measured", "source": "measured"}
+            runs = [entry for entry in of_column if entry.run == column.run_of(row)]
             key = f"{column.part}.{column.key}"
+            having = [entry for entry in runs if defined([entry.content], key)]
+            comparable = comparability(table, column, having, number, parameters) if having else ""
+            place = {"row": row.title, "column": f"{title}, measured", "source": "measured"}
             beside.append(place | _from_files(runs, key, column.form, number, comparable))
     return [*beside, *_training_cells(table, trainings, parameters["grids"]), *apart]
 
@@ -141,6 +138,11 @@ def grid_of(table: Table, runs: str, grids: Mapping[str, Sequence[int]]) -> str:
     return " / ".join(
         dict.fromkeys("x".join(map(str, grids[run])) for run in shown if run in grids)
     )
+
+
+def at_grid(table: Table, runs: str, grids: Mapping[str, Sequence[int]]) -> str:
+    """The words that tell the grid of some runs, such as ` at 64x64x64`; '' if there is but one."""
+    return f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
 
 
 def _other_grids(table: Table, grids: Mapping[str, Sequence[int]]) -> bool:
@@ -156,7 +158,7 @@ def _training_cells(
     table: Table, trainings: Sequence[Measured], grids: Mapping[str, Sequence[int]]
 ) -> Iterable[dict[str, str]]:
     for runs in table.patterns:
-        where = f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
+        where = at_grid(table, runs, grids)
         for title, key, form in TRAINING_COLUMNS:
             for row in table.rows:
                 own = [entry for entry in trainings if entry.run == runs.format(row=row.run)]

@@ -12,8 +12,8 @@ from genmorph.metrics.cells import NOT_AVAILABLE
 from genmorph.publish.cells import (
     CELL_COLUMNS,
     Measured,
+    at_grid,
     cells,
-    grid_of,
     read_measurements,
     read_trainings,
 )
@@ -79,7 +79,7 @@ def _remark(
     """What must be said of a row: where it is best, where it is no better than a yardstick."""
     remarks = []
     for runs in table.patterns:
-        where = f" at {grid_of(table, runs, grids)}" if len(table.patterns) > 1 else ""
+        where = at_grid(table, runs, grids)
         of_grid = {runs.format(row=other.run) for other in table.rows}
         own = runs.format(row=row.run)
         for measure, key, remark in table.best:
@@ -110,12 +110,14 @@ def _counts(runs: Sequence[Measured]) -> str:
     parts = []
     for entry in runs:
         counts = entry.content["n"]
-        side = counts.get("generated_scans", counts.get("scans"))
-        part = f"{entry.content['measure']} {side}"
-        if "reference_scans" in counts:
-            part += f" vs {counts['reference_scans']}"
+        made = counts.get("generated_scans", counts.get("scans"))
+        sides = [side for side in (made, counts.get("reference_scans")) if side is not None]
+        part = f"{entry.content['measure']} {' vs '.join(map(str, sides)) or NOT_AVAILABLE}"
         if "reference_people" in counts:
             part += f" ({counts['reference_people']} people)"
+        if made is None and "training_scans" in counts:
+            # of the model itself
+            part += f", fitted on {counts['training_scans']}"
         if part not in parts:
             parts.append(part)
     return "; ".join(parts) or NOT_AVAILABLE
@@ -138,27 +140,44 @@ def _notes(
     notes.append(f"Scale: {parameters['scale']}. {parameters['caption']}")
     seeds = {entry.seed for entry in measured}
     if len(seeds) > 1:
-        notes.append(f"Mean ± SD over {len(seeds)} seeds; a half-sample SD is a mean over them.")
+        notes.append(
+            f"Mean ± SD over {len(seeds)} seeds, or over as many as have the value where a cell "
+            "says so; a half-sample SD is a mean over them."
+        )
     notes += (*table.notes, *parameters.get("absent", ()))
     if trainings:
         notes.append(
             "Seconds are the training's wall time, which differs from run to run; trivial "
             "references are not trained."
         )
-    return notes + _measurement_notes(table, measured)
+    return notes + _measurement_notes(table, measured, parameters["grids"])
 
 
-def _measurement_notes(table: Table, measured: Sequence[Measured]) -> list[str]:
-    """Notes of the measurements; one that not all rows of its measure share names its rows."""
+def _measurement_notes(
+    table: Table, measured: Sequence[Measured], grids: Mapping[str, Sequence[int]]
+) -> list[str]:
+    """Notes of the measurements; one that not all runs of its measure share names its rows."""
     notes = []
     for note in dict.fromkeys(note for entry in measured for note in entry.content["notes"]):
         having = [entry for entry in measured if note in entry.content["notes"]]
         measures = {entry.content["measure"] for entry in having}
         able = {entry.run for entry in measured if entry.content["measure"] in measures}
         runs = {entry.run for entry in having}
-        titles = [row.title for row in table.rows if runs & {*table.runs_of(row)}]
-        notes.append(note if runs == able else f"{note} Rows: {', '.join(titles)}.")
+        notes.append(note if runs == able else f"{note} Rows: {_rows_of(table, runs, grids)}.")
     return notes
+
+
+def _rows_of(table: Table, runs: Collection[str], grids: Mapping[str, Sequence[int]]) -> str:
+    """The rows that show some runs, each grid's by themselves."""
+    titles = {
+        pattern: [row.title for row in table.rows if pattern.format(row=row.run) in runs]
+        for pattern in table.patterns
+    }
+    return "; ".join(
+        f"{', '.join(own)}{at_grid(table, pattern, grids)}"
+        for pattern, own in titles.items()
+        if own
+    )
 
 
 def _write_csv(path: Path, header: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from genmorph.cli.evaluate import mmd
 from genmorph.cli.evaluate.common import placed
 from genmorph.errors import StoreError
 from genmorph.metrics.measurement import Measurement
+from genmorph.metrics.options import measure_options
 from genmorph.store import Description
 
 
@@ -39,3 +42,21 @@ def test_a_store_of_unknown_layout_is_an_error_with_its_cure():
     with pytest.raises(StoreError, match="does not name the layout") as raised:
         placed(MEASURED, store(cohort="mine"), MADE, "test")
     assert "index" in raised.value.cure
+
+
+def test_notes_on_the_held_out_mmd_are_told_from_those_on_the_one_to_the_training_scans():
+    random = np.random.default_rng(0)
+    scans = {f"sub-{number}": random.random((2, 2, 2)) for number in range(12)}
+    splits = {"train": list(scans)[:8], "test": list(scans)[8:]}
+    made = {f"sample-{number}": random.random((2, 2, 2)) for number in range(8)}
+    two = SimpleNamespace(
+        made=SimpleNamespace(volumes=lambda: made),
+        real=SimpleNamespace(volumes=lambda ids: {scan_id: scans[scan_id] for scan_id in ids}),
+        options=measure_options("mmd", {"split": "train", "batch_size": 4, "repeats": 2}, "test"),
+        split_ids=splits.__getitem__,
+        by_splits=True,
+    )
+    found = mmd.measure(two)
+    assert found.values["held_out_mmd"] != found.values["mmd"]
+    (note,) = found.notes
+    assert note.startswith("To the test scans: MMD: 2 repeats of 1 disjoint batches")

@@ -45,6 +45,20 @@ def test_a_difference_only_where_values_are_comparable(reported, comparable, exp
     assert cell(contents, reported=reported, comparable=comparable)["difference"] == expected
 
 
+def test_seeds_without_the_value_are_told():
+    without = {"values": {}, "spread": {}, "settings": {"spread_over": "halves"}}
+    found = cell([measurement(1.0), without, measurement(3.0)])
+    assert (found["printed"], found["value"]) == ("2.0 ± 1.4 (2 of 3 seeds)", "1.0 3.0")
+    found = cell([without, measurement(1.0, axial=0.5)], reported="1.5", comparable="yes")
+    assert (found["printed"], found["difference"]) == ("1.0 (1 of 2 seeds)", "-0.5")
+    assert (found["spread"], found["spread_over"]) == ("0.5", "halves")
+    spread = cell([measurement(1.0), measurement(1.0, axial=0.5)], "spread.axial")
+    assert spread["printed"] == "0.5 (1 of 2 seeds)"
+    assert cell([without, without]) == cell([])
+    with pytest.raises(KeyError):
+        cell([{"steps": 1}, {}], "steps", "")
+
+
 def test_nothing_measured_is_not_available():
     assert cell([], reported="1.5") == {
         "printed": "n/a",

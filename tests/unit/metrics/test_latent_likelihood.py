@@ -192,6 +192,7 @@ def test_the_density_is_told_from_that_of_a_volume_and_its_encoder_is_named():
     assert found.settings["encoder"] == "abc"
     assert found.settings["covariance_kind"] == "sample covariance"
     assert "not log p(V)" in found.notes[0]
+    assert "Covariance of log p(y): sample covariance." in found.notes
     assert not found.spread.keys() & {"entropy", "sum_of_squares"}  # of one scan there is no SD
     assert found.spread["sum_of_squares_training"] > 0
 

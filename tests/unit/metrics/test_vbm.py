@@ -158,6 +158,7 @@ def test_the_mask_can_be_given():
     assert found.settings["mask"] == "given"
     other = measure_vbm(*sides, AFFINE, mask=np.roll(mask, 1, axis=0), variance="pooled")[1]
     assert other.settings["mask_sha256"] != found.settings["mask_sha256"]
+    assert "mask_sha256" not in measure_vbm(*sides, AFFINE)[1].settings
 
 
 def test_reconstructions_against_their_originals():

@@ -208,6 +208,12 @@ def test_what_a_cell_says_beside_its_text_is_recomputed_too(chain, before, after
     assert named in finding.message
 
 
+@pytest.mark.parametrize("content", [{"values": {}}, {}, []])
+def test_a_value_taken_out_of_a_measurement_is_found(chain, content):
+    write_json(chain / "runs/m.json", content)
+    assert ("cells", "tables/t.csv [M3AE, L2, measured]") in failed(chain)
+
+
 def test_an_input_that_was_written_anew_is_found(chain):
     """The table still shows the measurement's older value."""
     measurement = chain / "runs/m.json"

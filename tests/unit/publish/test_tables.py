@@ -6,10 +6,13 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from genmorph.errors import MeasurementError
 from genmorph.metrics.cells import printed
+from genmorph.metrics.vbm import measure_vbm
+from genmorph.provenance.audit.cells import check_cells
 from genmorph.publish.tables import (
     Column,
     Row,
@@ -57,7 +60,7 @@ def table(tmp_path):
 def measure(tmp_path):
     files = []
 
-    def write(run, name, values, seed=0, spread=None, n=6, notes=(), **settings):
+    def write(run, name, values, seed=0, spread=None, n=6, notes=(), counts=None, **settings):
         run_folder = tmp_path / "runs" / run / f"seed-{seed}"
         run_folder.mkdir(parents=True, exist_ok=True)
         settings = {
@@ -73,7 +76,7 @@ def measure(tmp_path):
             "values": values,
             "spread": spread or {},
             "settings": settings,
-            "n": {"generated_scans": 4, "reference_scans": n},
+            "n": counts or {"generated_scans": 4, "reference_scans": n},
             "data_label": LABEL,
             "notes": list(notes),
         }
@@ -239,6 +242,24 @@ def test_the_label_says_when_the_value_is_biased_by_n(table, measure, tmp_path, 
     assert ("biased by n" in out.with_suffix(".tex").read_text()) == biased
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"generated_scans": 4, "reference_scans": 6, "reference_people": 5}, "4 vs 6 (5 people)"),
+        ({"scans": 4, "pairs": 6}, "4"),
+        (
+            {"reference_scans": 6, "reference_people": 6, "training_scans": 15},
+            "6 (6 people), fitted on 15",
+        ),
+        ({"generated_scans": 4, "training_scans": 15}, "4"),
+    ],
+)
+def test_n_says_what_was_counted_and_no_more(table, measure, tmp_path, counts, said):
+    measure("a", "likelihood", {}, counts=counts)
+    rows, _, _ = written(table, measure, tmp_path)
+    assert rows["A"]["n"] == f"likelihood {said}"
+
+
 def test_rows_of_different_n_share_a_column(table, measure, tmp_path):
     measure("a", "frechet", {"axial": 91.0}, n=6)
     measure("b", "frechet", {"axial": 80.0}, n=2)
@@ -288,6 +309,27 @@ def test_cells_over_seeds_are_mean_and_sd(table, measure, tmp_path):
     assert printed([0.04, 0.06], ".3f") == "0.050 ± 0.014"
 
 
+def test_a_value_that_a_seed_lacks_is_told_and_audited(table, measure, tmp_path):
+    for seed, values in enumerate(({"l2": 0.04}, {"l2_brain": 0.1}, {"l2": 0.06})):
+        measure("a", "reconstruction", values, seed=seed)
+    rows, cells, _ = written(table, measure, tmp_path)
+    assert rows["A"]["L2, measured"] == "0.050 ± 0.014 (2 of 3 seeds)"
+    assert rows["A"]["L2 in brain, measured"] == "0.100 (1 of 3 seeds)"
+    assert len(cells["A", "L2, measured"]["measurement"].split()) == 3
+    assert cells["A", "L2, measured"]["value"] == "0.04 0.06"
+
+    def failed():
+        found = check_cells(tmp_path, {"outputs": [{"path": "tables/t.csv"}]})
+        return [finding.message for finding in found if finding.status == "fail"]
+
+    assert failed() == []
+    content = json.loads(measure.files[0].read_text())
+    del content["values"]["l2"]
+    measure.files[0].write_text(json.dumps(content))
+    (message,) = failed()
+    assert "measured printed 0.060 (1 of 3 seeds), cell 0.050 ± 0.014 (2 of 3 seeds)" in message
+
+
 def test_a_row_that_does_not_beat_the_mean_says_so(table, measure, tmp_path):
     measure("mean", "reconstruction", {"l2": 0.05})
     measure("a", "reconstruction", {"l2": 0.04})
@@ -327,6 +369,38 @@ def test_different_settings_never_share_a_column(table, measure, tmp_path):
     with pytest.raises(MeasurementError, match="differ in data_range"):
         written(table, measure, tmp_path)
     assert not (tmp_path / "tables").exists()
+
+
+def gray_matter(side, seed):
+    """Maps of four scans, each voxel's mean its own."""
+    random = np.random.default_rng(seed)
+    mean = random.random((4, 4, 4))
+    return {f"{side}-{n}": mean + 0.1 * random.standard_normal(mean.shape) for n in range(4)}
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_masks_of_the_runs_own_maps_share_a_column_and_other_given_masks_do_not(
+    table, measure, tmp_path, given
+):
+    for seed, run in enumerate(("a", "b")):
+        mask = np.arange(64).reshape(4, 4, 4) > seed if given else None
+        sides = gray_matter("sample", seed + 1), gray_matter("sub", 0)
+        _, found = measure_vbm(*sides, np.eye(4), mask=mask, mask_threshold=0.5)
+        measure(run, "vbm", found.values, **found.settings)
+    maps = replace(table, columns=(Column("t", "vbm", "greatest_t", ".1f"),), yardsticks=())
+    if given:
+        with pytest.raises(MeasurementError, match="differ in mask_sha256"):
+            written(maps, measure, tmp_path)
+    else:
+        rows, _, _ = written(maps, measure, tmp_path)
+        values = [row["t, measured"] for row in rows.values()]
+        assert len(set(values)) == 3 and values[2] == "n/a"
+
+
+def test_what_the_codes_of_a_run_span_is_no_setting_of_a_column(table, measure, tmp_path):
+    for run, kind in (("a", "sample covariance"), ("b", "probabilistic PCA")):
+        measure(run, "reconstruction", {"l2": 0.04}, covariance_kind=kind)
+    written(table, measure, tmp_path)
 
 
 def test_the_same_measurements_give_the_same_bytes_in_any_order(table, measure, tmp_path):
@@ -380,6 +454,23 @@ def test_a_row_has_a_run_on_each_grid_and_headings_name_the_grid(table, measure,
     assert (line["seconds at 2x2x2"], line["seconds at 4x4x4"]) == ("45", "1")
     # the yardstick of the same grid alone
     assert line["remark"] == "no better than the mean at 2x2x2"
+
+
+def test_a_note_names_the_grid_it_is_about(table, measure, tmp_path):
+    for run, edge, notes in (
+        ("a-small", 2, ["Few.", "Fewer."]),
+        ("mean-small", 2, ["Few."]),
+        ("a-large", 4, ["Few.", "Fewest."]),
+        ("mean-large", 4, ["Few.", "Fewest."]),
+    ):
+        measure(run, "reconstruction", {"l2": 0.5}, grid=[edge] * 3, notes=notes)
+    _, _, out = written(on_two_grids(table), measure, tmp_path, grids=GRIDS)
+    notes = out.with_suffix(".md").read_text().splitlines()[-3:]
+    assert sorted(notes) == [
+        "- Few.",
+        "- Fewer. Rows: A at 2x2x2.",
+        "- Fewest. Rows: A, mean at 4x4x4.",
+    ]
 
 
 @pytest.mark.parametrize(("edge", "beside"), [(2, True), (3, False)])

@@ -92,6 +92,13 @@ def test_the_sweep_takes_the_papers_rates_at_each_size():
     assert rates == {(size, rate) for size in SIZES for rate in (1e-3, 1e-4, 1e-5)}
 
 
+def test_extremes_of_t_whose_sign_may_differ_from_seed_to_seed_are_not_averaged():
+    shown = {column.key: column.title for column in TABLES["anatomy"].columns}
+    assert "peak_t" not in shown
+    for extreme in ("greatest", "least"):
+        assert shown[f"{extreme}_t"] == f"{extreme} t of gray matter at {{grid}}"
+
+
 def test_large_scales_measure_anatomy_unasked():
     assert "nowhere/tables/slice_vae_anatomy.csv" in plan(scale="paper").tables("slice_vae")
     assert "nowhere/tables/slice_vae_anatomy.csv" not in plan().tables("slice_vae")

@@ -16,8 +16,8 @@ def measure(two: Comparison) -> Measurement:
     """How far the mean images of batches are apart, with what equal distributions would give.
 
     Against another split than the test scans, values against these stand beside, as `held_out_mmd`
-    and so on: a training reference rewards copies. They are absent when the test scans are fewer
-    than a batch.
+    and so on, and notes on these say so: a training reference rewards copies. They are absent when
+    the test scans are fewer than a batch.
     """
     measurement = _against(two, two.options.split)
     if two.options.split == HELD_OUT or not two.by_splits:
@@ -32,7 +32,7 @@ def measure(two: Comparison) -> Measurement:
         values=measurement.values | _renamed(beside.values),
         spread=measurement.spread | _renamed(beside.spread),
         n=measurement.n | _renamed(beside.n),
-        notes=tuple(dict.fromkeys((*measurement.notes, *beside.notes))),
+        notes=(*measurement.notes, *(f"To the test scans: {note}" for note in beside.notes)),
     )
 
 

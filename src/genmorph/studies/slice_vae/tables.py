@@ -94,7 +94,10 @@ def _anatomy(size: int) -> tuple[Column, ...]:
             _of_size(size, f"{tissue} (ml)", "tissue_volumes", f"{tissue}_generated_ml", ".0f")
             for tissue in ("GM", "WM", "CSF")
         ),
-        _of_size(size, "peak t of gray matter", "vbm", "peak_t", ".1f"),
+        *(
+            _of_size(size, f"{extreme} t of gray matter", "vbm", f"{extreme}_t", ".1f")
+            for extreme in ("greatest", "least")
+        ),
         _of_size(
             size, "share of samples flagged as memorised", "memorisation", "share_flagged", ".2f"
         ),
@@ -149,7 +152,15 @@ TABLES = {
             "on coarse grids theirs may be better than a model's.",
         ),
     ),
-    "anatomy": _not_in_paper("anatomy", _anatomy, notes=GRIDS),
+    "anatomy": _not_in_paper(
+        "anatomy",
+        _anatomy,
+        notes=(
+            *GRIDS,
+            "t of gray matter: samples less test scans, so that above zero samples have more. "
+            "Greatest and least are over the voxels tested, which differ from run to run.",
+        ),
+    ),
     **{
         f"tune_{size}": Table(
             name="tune",

@@ -1,4 +1,4 @@
-"""The harness of kills: what it takes over from a run that was cut short."""
+"""The harness of kills: what it takes over from a run that was cut short, and what it audits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from genmorph.files import write_json
 from reliability import kills
 from support import copy_project
 
@@ -66,3 +67,12 @@ def test_kills_of_other_code_are_not_taken_over(project, name):
     with (project / name).open("a") as stream:
         stream.write("\n# otherwise\n")
     assert kills.code_hash(project=project) != before
+
+
+def test_what_is_audited_is_described_by_the_record_of_the_job_that_was_killed(tmp_path):
+    records = tmp_path / "results/provenance"
+    for record, outputs in {"it": ["it.md", "it.csv"], "other": ["other.csv"]}.items():
+        entries = [{"path": path} for path in outputs]
+        write_json(records / f"tables/{record}.json", {"outputs": entries})
+    found = kills.records_of(tmp_path, JOB)
+    assert found == {Path("results/provenance/tables/it.json"): "results/it.csv"}

@@ -26,18 +26,23 @@ EVERY_RULE = (
 )
 
 
-def copy_project(folder: Path) -> Path:
-    """A committed checkout without results, as a fresh clone is."""
+def project_files(*below: str, project: Path = PROJECT) -> list[str]:
+    """Files of a checkout that git does not ignore, or those below some places of it."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *below],
+        cwd=project,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    for name in listed:
+    return sorted(name for name in listed if (project / name).exists())
+
+
+def copy_project(folder: Path) -> Path:
+    """A committed checkout without results, as a fresh clone is."""
+    for name in project_files():
         source, target = PROJECT / name, folder / name
-        if source.exists() and not name.startswith("results/"):
+        if not name.startswith("results/"):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target, follow_symlinks=False)
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it stands"]):

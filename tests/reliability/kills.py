@@ -4,13 +4,12 @@ A finished study is the undisturbed one. For each kill, what one job made is rem
 the workflow is started, and once that job runs, the victim is killed somewhere within the time
 that the job takes. The kill is survived when the same line then ends well, nothing half-written is
 left, what the job makes and every table are, but for wall times, bit for bit those of the
-undisturbed study, and the audit trusts it.
+undisturbed study, and the audit trusts the table and what the job makes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -24,12 +23,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from support import PROJECT, TABLE, run_genmorph, run_snakemake, without_seconds
+from genmorph.files import digest, read_json, sha256_file
+from support import PROJECT, TABLE, project_files, run_genmorph, run_snakemake, without_seconds
 
 VICTIMS = ("snakemake", "job", "worker")
 START_SECONDS = 600  # a job that has not started by then never will
 SHOW_SECONDS = {".ipynb", ".html"}  # a notebook shows tables, and those show wall times
 ATTEMPTS = 5  # a job may end before its moment comes: then again, at an earlier one
+# what decides what is killed and how
+CODE = (
+    *("src", "Snakefile", "rules", "profiles", "config.yaml", "notebooks"),
+    *("envs/requirements.lock", "tests/reliability/kills.py", "tests/support.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def kill_at_random(
         Snakemake's profile and configuration that the study was run with.
     journal : Path
         Kills that are done: they take minutes each, so a run that was cut short goes on. One of
-        other code begins anew.
+        other code begins anew, as does one after all are done.
     targets : sequence of str
         What of the study has run: one of its jobs is hit.
 
@@ -85,7 +90,7 @@ def kill_at_random(
         Rules in turn: with twice as many kills as there are rules, each is hit twice, by two
         victims where its job has workers.
     """
-    code = code_hash(f"{seed} {' '.join(line)}")
+    code = code_hash(str(seed), *line, *targets)
     done = json.loads(journal.read_text()) if journal.is_file() else {}
     kills = [Kill(**kill) for kill in done["kills"]] if done.get("code") == code else []
     jobs = jobs_of(finished, line, targets)
@@ -100,14 +105,14 @@ def kill_at_random(
         print(kills[-1], flush=True)
         shutil.rmtree(copy)
         journal.write_text(json.dumps({"code": code, "kills": [asdict(kill) for kill in kills]}))
+    journal.unlink(missing_ok=True)
     return kills[:n]
 
 
-def code_hash(more: str) -> str:
+def code_hash(*more: str, project: Path = PROJECT) -> str:
     """One hash for what is killed and how."""
-    files = [*(PROJECT / "src").rglob("*.py"), *(PROJECT / "rules").iterdir(), Path(__file__)]
-    content = [file.read_bytes() for file in sorted([PROJECT / "Snakefile", *files])]
-    return hashlib.sha256(b"\0".join([more.encode(), *content])).hexdigest()
+    files = project_files(*CODE, project=project)
+    return digest([more, {name: sha256_file(project / name) for name in files}])
 
 
 def jobs_of(
@@ -126,12 +131,23 @@ def jobs_of(
     return jobs
 
 
+def records_of(finished: Path, job: Job) -> dict[Path, str]:
+    """Records of what a job made, below the checkout, and an output that each describes."""
+    return {
+        file.relative_to(finished): output
+        for file in sorted((finished / "results/provenance").rglob("*.json"))
+        for entry in read_json(file)["outputs"]
+        if (output := f"results/{entry['path']}") in job.outputs
+    }
+
+
 def _kill(
     finished: Path, copy: Path, job: Job, victim: str, rng: random.Random, line: Sequence[str]
 ) -> Kill:
     targets = ["--", *job.outputs, "tables"]
+    records = records_of(finished, job)
     for attempt in range(ATTEMPTS):
-        for name in job.outputs:
+        for name in (*job.outputs, *records):  # an old record would pass for that of the rerun
             path = copy / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         process = subprocess.Popen(
@@ -163,9 +179,11 @@ def _kill(
         return Kill(job.rule, label, victim, True, False, done.text[-1000:])
     wrong = differing_tables(finished, copy) + differing_outputs(finished, copy, job)
     wrong += [str(path) for path in (copy / "results").rglob(".tmp-*")]
-    audit = run_genmorph("audit", TABLE, folder=copy)
-    if audit.returncode:
-        wrong.append(audit.stdout[-1000:])
+    # the table's chain with every byte; of the job's own, which is seldom in it, the links
+    for words in ([TABLE], *(["--fast", output] for output in records.values())):
+        audit = run_genmorph("audit", *words, folder=copy)
+        if audit.returncode:
+            wrong.append(audit.stdout[-1000:])
     message = "; ".join(wrong)
     return Kill(job.rule, label, victim, True, not message, message)
 

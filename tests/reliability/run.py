@@ -184,6 +184,8 @@ def page(counts: dict[str, Any]) -> str:
         if commits
         else "Counted before the commit was written down; the code has changed since.",
         "",
+        "What a cluster does to jobs (time limit, `scancel`, requeue, a drained node) is tried by "
+        "`make test-slurm` and counted in [cluster.md](cluster.md#what-a-cluster-does-to-jobs). "
         "What the audit cannot see stands in [provenance.md](provenance.md).",
     ]
     return "\n".join(lines) + "\n"

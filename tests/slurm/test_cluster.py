@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from slurm import cluster
+from support import PROJECT
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
@@ -65,3 +66,19 @@ def test_where_it_cannot_be_installed_it_says_what_to_do(monkeypatch, user):
     with pytest.raises(cluster.ClusterError, match="apt-get install slurm-wlm munge") as error:
         cluster.require_programs()
     assert ("no network" in str(error.value)) == (user == 0)
+
+
+def test_tests_fail_where_no_slurm_comes_up(tmp_path):
+    for name in (*cluster.PROGRAMS, "scancel"):
+        (tmp_path / name).write_text("#!/bin/sh\necho no daemon today\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    words = ["-m", "slurm", "-k", "waits_for_free_gpus", "-n0", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", __file__, *words],
+        cwd=PROJECT,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "munged did not start" in done.stdout, done.stdout
+    assert "no daemon today" in done.stdout

@@ -88,7 +88,7 @@ def audit(
 
 def open_audit(root: Path, *, fast: bool = False) -> Audit:
     """The audit of a results root whose cohorts lie where its resolved configuration has them."""
-    from genmorph.preprocessing.raw import RawFile, read_raw
+    from genmorph.preprocessing.raw import RawFile, read_raw, size_of_raw
     from genmorph.provenance.audit import Audit
 
     return Audit(
@@ -99,6 +99,7 @@ def open_audit(root: Path, *, fast: bool = False) -> Audit:
         tables=cohort_roots(root, "tables"),
         labels=cohort_roots(root, "labels"),
         hash_raw=lambda folder, path, kind: read_raw(RawFile(folder, path, kind)).sha256,
+        size_raw=lambda folder, path, kind: size_of_raw(RawFile(folder, path, kind)),
     )
 
 

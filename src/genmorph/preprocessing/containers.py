@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import subprocess
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -91,6 +93,20 @@ def read_member(archive: Path, member: str) -> RawScan:
         When the archive or the member is missing, damaged, encrypted or ambiguous, when the
         member's path leads out of the archive, or when it unpacks to more bytes than a scan has.
     """
+    with _open_member(archive, member) as (packed, info):
+        content = packed.read(info)
+    return RawScan(content, sha256_bytes(content), len(content))
+
+
+def size_of_member(archive: Path, member: str) -> int:
+    """Bytes that a member unpacks to, as its archive has it; raises as `read_member` does."""
+    with _open_member(archive, member) as (_, info):
+        return info.file_size
+
+
+@contextlib.contextmanager
+def _open_member(archive: Path, member: str) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
+    """An archive and its one member of a name; what goes wrong with them is said."""
     name = f"member {member}"  # the archive's own name may be a person's id
     if _escapes(member):
         raise ScanError(f"{name}: the member's path leads out of the archive")
@@ -106,7 +122,7 @@ def read_member(archive: Path, member: str) -> RawScan:
                 raise ScanError(
                     f"{name}: claims to unpack to {members[0].file_size} bytes, which no scan has"
                 )
-            content = packed.read(members[0])
+            yield packed, members[0]
     except FileNotFoundError:
         raise ScanError(f"{name}: the archive is missing") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -114,7 +130,11 @@ def read_member(archive: Path, member: str) -> RawScan:
         raise ScanError(f"{name}: damaged, or cannot be unpacked ({error})") from None
     except OSError as error:
         raise ScanError(f"{name}: the archive cannot be read ({error.strerror})") from None
-    return RawScan(content, sha256_bytes(content), len(content))
+
+
+def analyze_pair(path: Path) -> list[Path]:
+    """Header and voxels of an Analyze image, of which `path` is either."""
+    return [path.with_suffix(suffix) for suffix in (".hdr", ".img")]
 
 
 def read_analyze(path: Path, format: str) -> RawScan:
@@ -146,7 +166,7 @@ def read_analyze(path: Path, format: str) -> RawScan:
             "are unknown",
             "convert the scan to NIfTI from its source",
         )
-    pair = [path.with_suffix(suffix) for suffix in (".hdr", ".img")]
+    pair = analyze_pair(path)
     header_bytes, voxels = (read_bytes(file) for file in pair)
     if header_bytes[344:347] == b"ni1":
         raise ScanError(
@@ -196,6 +216,26 @@ def _centred_affine(shape: tuple[int, ...], voxel_mm: tuple[float, ...], axes: s
     return affine
 
 
+def dicom_slices(folder: Path) -> list[Path]:
+    """Files of a folder that are slices, by name.
+
+    Raises
+    ------
+    ScanError
+        When the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise ScanError(f"{folder.name}: the folder is missing")
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name[0] != "." and path.suffix.lower() in _SLICE_SUFFIXES
+    )
+    if not files:
+        raise ScanError(f"{folder.name}: holds no DICOM slices (.dcm, .ima)")
+    return files
+
+
 def read_dicom(folder: Path) -> RawScan:
     """A scan that is a folder of DICOM slices of one series, turned into NIfTI by dcm2niix.
 
@@ -207,15 +247,7 @@ def read_dicom(folder: Path) -> RawScan:
     """
     import nibabel as nib
 
-    if not folder.is_dir():
-        raise ScanError(f"{folder.name}: the folder is missing")
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.name[0] != "." and path.suffix.lower() in _SLICE_SUFFIXES
-    )
-    if not files:
-        raise ScanError(f"{folder.name}: holds no DICOM slices (.dcm, .ima)")
+    files = dicom_slices(folder)
     hashes, size = {}, 0
     with tempfile.TemporaryDirectory(prefix="genmorph-") as temporary:
         slices, out = Path(temporary, "slices"), Path(temporary, "out")

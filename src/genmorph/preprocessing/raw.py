@@ -14,12 +14,15 @@ import numpy as np
 from genmorph.errors import ScanError
 from genmorph.preprocessing.containers import (
     RawScan,
+    analyze_pair,
+    dicom_slices,
     inside,
     read_analyze,
     read_bytes,
     read_dicom,
     read_file,
     read_member,
+    size_of_member,
 )
 
 MOST_VOXELS = 1024**3
@@ -104,6 +107,28 @@ def read_raw(raw: RawFile) -> RawScan:
     if not inner and raw.format == "dicom":
         return read_dicom(place)
     raise ScanError(f"{raw.name}: format {raw.format} in {raw.path} cannot be read")
+
+
+def size_of_raw(raw: RawFile) -> int:
+    """Bytes of a raw scan of any format, as `read_raw` counts them, without reading it.
+
+    Raises
+    ------
+    ScanError
+        When the scan, or a part of it, is missing or cannot be looked at.
+    """
+    archive, inner, member = raw.path.partition("!")
+    place = inside(raw.root, archive)
+    if inner:
+        return size_of_member(place, member)
+    try:
+        if raw.format.startswith("analyze"):
+            files = analyze_pair(place)
+        else:
+            files = dicom_slices(place) if raw.format == "dicom" else [place]
+        return sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise ScanError(f"{raw.name}: cannot be looked at ({error.strerror})") from None
 
 
 def read_scan(path: Path) -> Image:

@@ -13,7 +13,7 @@ import pytest
 
 from genmorph.errors import ScanError
 from genmorph.files import sha256_bytes
-from genmorph.preprocessing.raw import RawFile, parse_scan, read_raw
+from genmorph.preprocessing.raw import RawFile, parse_scan, read_raw, size_of_raw
 
 SHAPE = (17, 19, 21)
 
@@ -372,3 +372,20 @@ def test_nothing_is_read_from_a_stream_that_is_not_the_file(tmp_path):
         packed.writestr("T1/T1.nii", nifti_bytes())
     (tmp_path / "a.zip").write_bytes(b"#!self-extracting\n" + stream.getvalue())
     assert read_raw(RawFile(tmp_path, "a.zip!T1/T1.nii")).content == nifti_bytes()
+
+
+def test_a_size_is_what_reading_counts(archive, tmp_path):
+    write_analyze(tmp_path, volume())
+    write_dicom(tmp_path / "series", volume())
+    (tmp_path / "series/notes.txt").write_text("no slice")
+    (tmp_path / "T1.nii").write_bytes(nifti_bytes())
+    scans = [
+        RawFile(tmp_path, "T1.nii"),
+        RawFile(tmp_path, f"{archive.name}!T1/T1.nii"),
+        RawFile(tmp_path, "a_mpr-1_anon.img", "analyze-ASL"),
+        RawFile(tmp_path, "series", "dicom"),
+    ]
+    assert [size_of_raw(scan) for scan in scans] == [read_raw(scan).size for scan in scans]
+    (tmp_path / "a_mpr-1_anon.hdr").unlink()
+    with pytest.raises(ScanError, match="img: cannot be looked at"):
+        size_of_raw(scans[2])

@@ -327,6 +327,18 @@ def test_packages_are_those_of_the_lock(chain, monkeypatch, version, said):
     assert said in messages[name] and bool(messages[name]) == bool(said)
 
 
+def test_packages_recorded_then_are_those_of_now(chain, monkeypatch):
+    """An environment of fewer packages than the auditor's decided nothing by the others."""
+    name = "tables/t.csv.json"
+    then = read_json(chain / "provenance" / name)["environment"]
+    few = then | {"packages": {"numpy": then["packages"]["numpy"]}}
+    edit_record(chain, name, environment=few)
+    assert publication_failures(chain) == []
+    monkeypatch.setattr(publication, "environment", lambda: then | {"packages": {}})
+    messages = {f.subject: f.message for f in run(chain).findings if f.code == "environment"}
+    assert messages[name] == f"numpy {few['packages']['numpy']} then, None now"
+
+
 def test_the_lock_is_read_as_pip_reads_it(tmp_path):
     lock = tmp_path / "requirements.lock"
     lock.write_text("# numpy==1.0\nnumpy==2.4.6\nEfficientNet_lite.x==0.1.0 ; python_version>'3'\n")

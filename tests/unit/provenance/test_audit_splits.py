@@ -51,21 +51,22 @@ def cohort(tmp_path):
     return write
 
 
-def records(**hashes):
+def records(suffix="", **hashes):
     ingest = {
         "command": "ingest",
         "parameters": {"cohort": "tiny", "shares": SHARES, "split_seed": 0},
         "outputs": [{"path": "cohorts/tiny/manifest.tsv"}],
     }
     inputs = [
-        {"base": "cohort:tiny", "path": f"{name.replace('_', '-')}.nii", "sha256": value}
+        {"base": "cohort:tiny", "path": f"{name.replace('_', '-')}{suffix}", "sha256": value}
         for name, value in hashes.items()
     ]
     return {"ingest": ingest, "shard": {"command": "preprocess", "inputs": inputs}}
 
 
-def found(root, **hashes):
-    return [(f.status, f.message) for f in check_splits(root, records(**hashes)) if f.message]
+def found(root, suffix=".nii", **hashes):
+    findings = check_splits(root, records(suffix, **hashes))
+    return [(f.status, f.message) for f in findings if f.message]
 
 
 def test_splits_by_the_rule_pass(cohort):
@@ -136,14 +137,17 @@ def test_a_scan_of_nobody_and_a_scan_twice_fail(cohort):
     assert ("fail", "twice: sub-00") in found(cohort(scans=[("sub-00", "sub-01")]))
 
 
-def test_one_image_under_two_splits_fails(cohort):
+@pytest.mark.parametrize("suffix", [".nii", ""])
+def test_one_image_under_two_splits_fails(cohort, suffix):
+    """Records name a scan by its path, or a pseudonymous one by its id."""
     given = assign_splits({}, PEOPLE, SHARES, 0)
     train, test = (next(p for p in PEOPLE if given[p] == split) for split in ("train", "test"))
     also = [p for p in PEOPLE if given[p] == "train"][1]
     same = {train.replace("-", "_"): "aa", test.replace("-", "_"): "aa"}
-    ((status, message),) = found(cohort(), **same)
+    ((status, message),) = found(cohort(), suffix, **same)
     assert status == "fail" and f"{train} (train)" in message and f"{test} (test)" in message
-    assert found(cohort(), **{train.replace("-", "_"): "aa", also.replace("-", "_"): "aa"}) == []
+    same = {train.replace("-", "_"): "aa", also.replace("-", "_"): "aa"}
+    assert found(cohort(), suffix, **same) == []
 
 
 def test_a_split_nobody_defined_and_a_lost_table_fail(cohort):

@@ -56,11 +56,12 @@ def _from_lock(packages: Mapping[str, str], locked: Mapping[str, str]) -> Iterat
 
 
 def _from_now(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What is no longer as recorded; a package that was not there then decided nothing."""
     for key in ("python", "machine", "cpu", "lock_sha256"):
         if then.get(key) != now.get(key):
             yield f"{key} {then.get(key)} then, {now.get(key)} now"
-    for name in sorted({*then["packages"], *now["packages"]}):
-        before, after = then["packages"].get(name), now["packages"].get(name)
+    for name, before in sorted(then["packages"].items()):
+        after = now["packages"].get(name)
         if before != after:
             yield f"{name} {before} then, {after} now"
 

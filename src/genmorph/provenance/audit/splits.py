@@ -81,8 +81,9 @@ def _scans_with_their_person(
     yield verdict("splits", not twice, f"{subject} [scan_id]", f"twice: {', '.join(twice)}")
     same = defaultdict(dict)
     for scan in kept:
-        if scan["path"] in read:
-            same[read[scan["path"]]][scan["scan_id"]] = split_of.get(scan["participant_id"])
+        # a record names a scan by its path, or by its id where the path tells the person
+        for name in {scan["path"], scan["scan_id"]} & read.keys():
+            same[read[name]][scan["scan_id"]] = split_of.get(scan["participant_id"])
     for copies in same.values():
         if len(set(copies.values())) > 1:
             names = " and ".join(f"{name} ({split})" for name, split in sorted(copies.items()))
@@ -134,7 +135,7 @@ def _as_the_hash_says(
 
 
 def _raw_hashes(records: Any) -> dict[str, dict[str, str]]:
-    """SHA-256 of each raw scan by cohort and path, as preprocessing read it."""
+    """SHA-256 of each raw scan by cohort and the name in the record, as preprocessing read it."""
     hashes: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
         if record["command"] == "preprocess":

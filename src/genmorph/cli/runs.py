@@ -37,7 +37,12 @@ def template_id(store: Any, manifest: Path, participants: Path, values: Mapping[
                 f"template_scan '{wanted}' is not a training scan; {did_you_mean(wanted, training)}"
             )
         return wanted
-    diagnosis = {scan.scan_id: scan.diagnosis for scan in read_manifest(manifest)}
+    # a left-out repeat of a visit has the id of the scan that is used
+    diagnosis = {
+        scan.scan_id: scan.diagnosis
+        for scan in read_manifest(manifest)
+        if scan.exclude_reason is None
+    }
     healthy = [scan_id for scan_id in training if diagnosis[scan_id] in (None, "CN")]
     return nearest_to_mean(store, healthy or training, training)
 

@@ -65,7 +65,7 @@ def write_run_store(
     """
     from genmorph.files import locked
     from genmorph.provenance.record import recording
-    from genmorph.store import Description, shard_name, write_store
+    from genmorph.store import PREPARED, Description, shard_name, write_store
 
     modules: tuple[str, ...] = ()
     if checkpoint is not None:
@@ -84,6 +84,7 @@ def write_run_store(
             "model": values["model"],
             "reference": values.get("reference"),
             **run,
+            **{key: value for key, value in store.description.source.items() if key in PREPARED},
         },
     )
     outputs = [out.with_name("store.json"), out.with_name(shard_name(0))]

@@ -1,12 +1,13 @@
-"""What the commands of a run share: its template."""
+"""What the commands of a run share: its template, its stores."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
-from genmorph.cli.runs import template_id
+from genmorph.cli.runs import template_id, write_run_store
 from genmorph.cohorts.manifest import Scan, write_manifest
 from genmorph.cohorts.reading import leave_out
 from genmorph.store import Description, Store, write_store
@@ -25,3 +26,23 @@ def test_the_template_is_of_a_kept_scan_with_that_scans_diagnosis(tmp_path):
     values = {"population": None, "template_scan": None}
     template = template_id(Store(tmp_path), tmp_path / "manifest.tsv", people, values)
     assert template == "sub-2"
+
+
+def test_what_a_run_makes_says_how_its_training_scans_were_prepared(tmp_path):
+    source = {"engine": "builtin", "skull_stripped": True, "registered": False}
+    description = Description(np.eye(4).tolist(), "", "", source)
+    (tmp_path / "config.resolved.yaml").write_text("{}\n")
+    write_run_store(
+        "sample",
+        out=tmp_path / "samples" / "index.tsv",
+        volumes=[("sample-1", np.zeros((2, 2, 2), np.float32))],
+        store=SimpleNamespace(description=description, shape=(2, 2, 2)),
+        values={"model": "mean", "study": "m3ae", "reference": "mean"},
+        run={"seed": 0},
+        run_seed=1,
+        inputs=[],
+        checkpoint=None,
+    )
+    made = Store(tmp_path / "samples").description.source
+    assert (made["skull_stripped"], made["registered"]) == (True, False)
+    assert "engine" not in made

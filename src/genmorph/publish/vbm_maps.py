@@ -340,7 +340,7 @@ def _peaks(t: np.ndarray, shown: np.ndarray) -> list[tuple[np.intp, ...]]:
 def _through(indices: Sequence[int], peaks: Sequence[int]) -> list[int]:
     """Slices with the nearest to each peak moved onto it, no slice twice."""
     free, moved = list(indices), []
-    for peak in peaks[: len(free)]:
+    for peak in list(dict.fromkeys(peaks))[: len(free)]:
         nearest = min(free, key=lambda index: abs(index - peak))
         free.remove(nearest)
         moved.append(peak)

@@ -14,6 +14,7 @@ from genmorph.metrics.vbm_inference import over_threshold
 from genmorph.metrics.vbm_statistics import TMap
 from genmorph.publish.figures import style
 from genmorph.publish.vbm_maps import (
+    _through,
     degrees_of_freedom_image,
     describe,
     glass_brain,
@@ -149,6 +150,11 @@ def coloured(picture):
     """Columns and rows where a picture is blue, and where it is orange."""
     red, _, blue = np.moveaxis(picture, -1, 0)
     return np.argwhere(blue - red > 60), np.argwhere(red - blue > 60)
+
+
+def test_no_slice_is_shown_twice_where_both_peaks_lie_in_one():
+    assert _through([10, 20, 30, 40], [21, 21]) == [10, 21, 30, 40]
+    assert _through([10, 20, 30, 40], [12, 33]) == [12, 20, 33, 40]
 
 
 def test_glass_brain(t_map, monkeypatch):

@@ -1,4 +1,4 @@
-"""GenMorph: raw scans in, the figures and tables of five papers out.
+"""GenMorph: raw scans in, the figures and tables of published papers out.
 
 snakemake --profile profiles/local all                      everything
 snakemake --profile profiles/local results/tables/m3ae_table1.csv

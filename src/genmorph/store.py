@@ -32,6 +32,8 @@ from genmorph.files import (
 )
 
 INDEX_COLUMNS = ("scan_id", "shard", "row", "sha256")
+# of a `source`: true as well of what is made of a store's volumes
+PREPARED = ("skull_stripped", "registered")
 MOST_VOXELS = 1024**3
 _WRITE_AGAIN = "remove it and run the workflow again"
 
@@ -57,7 +59,8 @@ class Description:
     data_label : str
         What every table made from these volumes must say of them; '' when nothing.
     source : dict
-        Settings a reader wants to see: cohort, recipe, model, seed, ...
+        Settings a reader wants to see: cohort, recipe, model, seed, ... `skull_stripped` (None
+        when some scans are) and `registered`, onto the template, say how scans were prepared.
     """
 
     affine: list[list[float]]

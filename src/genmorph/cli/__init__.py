@@ -54,7 +54,7 @@ def build() -> typer.Typer:
     """The application with every command."""
     app = typer.Typer(
         name="genmorph",
-        help="Reproduce five studies of generative models of 3D MRI, and audit every number.\n\n"
+        help="Reproduce studies of generative models of 3D MRI, and audit every number.\n\n"
         "The whole study: make study, or snakemake --profile profiles/local all. "
         "Each command below is one step of it and works on explicit paths.",
         no_args_is_help=True,

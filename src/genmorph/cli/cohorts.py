@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genmorph.cli.common import Root, Tables, Withdrawn
+
+if TYPE_CHECKING:
+    from genmorph.cohorts.manifest import Scan
+
+MOST_TOLD = 20  # different values, each with its count on one line
 
 group = typer.Typer(help="Raw cohorts: what is there, and what would be used.")
 
@@ -34,6 +40,9 @@ def check(
     ] = None,
 ) -> None:
     """Read a raw tree as ingest would, and say what is found, matched, selected and kept.
+
+    A short table follows: age and sex of the people at the first scan kept, diagnoses and sessions
+    of the scans.
 
     Nothing is written but the figure. A root without a single scan is an error that lists the
     patterns tried and files that are there instead.
@@ -76,21 +85,32 @@ def check(
         typer.echo(f"drawn: {figure.with_suffix('.png')}, {figure.with_suffix('.svg')}")
 
 
-def _people(scans: list) -> list[str]:
-    """A short table of the people whose scans are kept."""
-    from collections import Counter
+def _people(scans: list[Scan]) -> list[str]:
+    """A short table of the people whose scans are kept, as at the first of these, and the scans."""
     from statistics import mean, stdev
 
-    kept = [scan for scan in scans if scan.exclude_reason is None]
-    people = {scan.participant_id for scan in kept}
+    from genmorph.cohorts.ingest import numbered
+
+    kept = [scan for scan in numbered(scans) if scan.exclude_reason is None]
+    people = [scan for scan in kept if scan.visit == 1]
     lines = [f"{len(people)} people, {len(kept)} scans"]
-    ages = [scan.age_years for scan in kept if scan.age_years is not None]
+    ages = [scan.age_years for scan in people if scan.age_years is not None]
     if ages:
         spread = f" ± {stdev(ages):.1f}" if len(ages) > 1 else ""
         lines.append(f"  age {mean(ages):.1f}{spread} years, {min(ages):g} to {max(ages):g}")
-    for column in ("sex", "diagnosis", "session"):
-        counts = Counter(getattr(scan, column) or "n/a" for scan in kept)
-        if len(counts) <= 20:
-            told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-            lines.append(f"  {column}: {told}")
+    lines.append(f"  sex: {_counted(scan.sex for scan in people)}")
+    lines.append(f"  scans by diagnosis: {_counted(scan.diagnosis for scan in kept)}")
+    lines.append(f"  scans by session: {_counted(scan.session for scan in kept)}")
     return lines
+
+
+def _counted(values: Iterable[str | None]) -> str:
+    """How often each value is there; of very many values, how many there are."""
+    from collections import Counter
+
+    from genmorph.cohorts.ingest import natural
+
+    counts = Counter(value or "n/a" for value in values)
+    if len(counts) > MOST_TOLD:
+        return f"{len(counts)} values"
+    return ", ".join(f"{name} {counts[name]}" for name in sorted(counts, key=natural))

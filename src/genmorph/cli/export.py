@@ -22,24 +22,33 @@ def export(
 ) -> None:
     """Write volumes of a store as NIfTI with their affine, one .nii.gz and one .json each.
 
+    Names say the space of the template where scans were registered onto it.
+
     Example: genmorph export results/preprocessed/simulated/m3ae --id sub-0001 --out nifti
     """
     import nibabel as nib
 
     from genmorph.errors import StoreError, did_you_mean
     from genmorph.files import atomic_path, write_json
-    from genmorph.store import Store
+    from genmorph.store import PREPARED, Store
 
     opened = Store(store)
     for scan_id in ids or []:
         if scan_id not in opened:
             raise StoreError(f"{store}: no volume '{scan_id}'; {did_you_mean(scan_id, opened.ids)}")
     chosen = ids or opened.ids
-    # trivial references hold real scans or averages of them; preprocessed stores name no model
     source = opened.description.source
+    if missing := [key for key in PREPARED if key not in source]:
+        raise StoreError(
+            f"{store}: its store.json does not say {' and '.join(missing)}",
+            "make its index again with `genmorph index`, and the stores of runs after it",
+        )
+    # trivial references hold real scans or averages of them; preprocessed stores name no model
     synthetic = source.get("model") is not None and source.get("reference") is None
     entity = "synthetic" if synthetic else "preproc"
-    suffix = f"space-MNI152NLin2009aSym_desc-{entity}_T1w"
+    space = "space-MNI152NLin2009aSym_" if source["registered"] else ""
+    suffix = f"{space}desc-{entity}_T1w"
+    stripped = source["skull_stripped"]
     for scan_id in chosen:
         image = nib.Nifti1Image(opened.read(scan_id), opened.affine)
         image.header.set_xyzt_units("mm")
@@ -50,10 +59,11 @@ def export(
             out / f"{scan_id}_{suffix}.json",
             {
                 "Description": opened.description.content,
-                "SkullStripped": True,
+                # left out where it is true of some volumes alone
+                **({} if stripped is None else {"SkullStripped": stripped}),
                 "Synthetic": synthetic,
                 "DataLabel": opened.description.data_label,
-                "Source": opened.description.source,
+                "Source": source,
             },
         )
     typer.echo(f"{out}: {len(chosen)} images")

@@ -43,7 +43,8 @@ def index(
     for table in sorted(tables):
         shard = int(table.stem.removeprefix("shard-"))
         rows += [
-            {**row, "shard": shard} for row in read_tsv(table, ("scan_id", "status", "engine"))
+            {**row, "shard": shard}
+            for row in read_tsv(table, ("scan_id", "status", "engine", "skull_stripped"))
         ]
     failed = [row for row in rows if row["status"] != "ok"]
     if len(failed) > values["max_failure_fraction"] * len(rows):
@@ -58,6 +59,9 @@ def index(
     marks = mark_outliers(rows)
     for row, measures in zip(rows, marks, strict=True):
         row["outlier"] = ",".join(measures) or None
+    good = [row for row in rows if row["status"] == "ok"]
+    # what a whole-head recipe makes of a brain that came without its skull is a brain
+    stripped = {not recipe.whole_head or row["skull_stripped"] == "true" for row in good}
     whole = "whole heads, skull not removed" if recipe.whole_head else ""
     description = Description(
         affine=recipe.grid_affine(),
@@ -69,6 +73,8 @@ def index(
             "simulated": cohort["simulated"],
             "recipe": values["recipe"],
             "engine": "; ".join(engines),
+            "skull_stripped": stripped.pop() if len(stripped) == 1 else None,
+            "registered": recipe.step("registration") is not None,
         },
     )
     inputs = [*tables, cohort_description]
@@ -79,7 +85,7 @@ def index(
     ):
         columns = list(dict.fromkeys(key for row in rows for key in row))
         write_tsv(out.with_name("status.tsv"), columns, rows)
-        write_index(out.parent, [row for row in rows if row["status"] == "ok"], description)
+        write_index(out.parent, good, description)
     typer.echo(
         f"{out}: {len(rows) - len(failed)} volumes, {len(failed)} failed scans, "
         f"{sum(map(bool, marks))} to look at"

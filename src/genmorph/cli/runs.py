@@ -37,7 +37,12 @@ def template_id(store: Any, manifest: Path, participants: Path, values: Mapping[
                 f"template_scan '{wanted}' is not a training scan; {did_you_mean(wanted, training)}"
             )
         return wanted
-    diagnosis = {scan.scan_id: scan.diagnosis for scan in read_manifest(manifest)}
+    # a left-out repeat of a visit has the id of the scan that is used
+    diagnosis = {
+        scan.scan_id: scan.diagnosis
+        for scan in read_manifest(manifest)
+        if scan.exclude_reason is None
+    }
     healthy = [scan_id for scan_id in training if diagnosis[scan_id] in (None, "CN")]
     return nearest_to_mean(store, healthy or training, training)
 
@@ -60,7 +65,7 @@ def write_run_store(
     """
     from genmorph.files import locked
     from genmorph.provenance.record import recording
-    from genmorph.store import Description, shard_name, write_store
+    from genmorph.store import PREPARED, Description, shard_name, write_store
 
     modules: tuple[str, ...] = ()
     if checkpoint is not None:
@@ -79,6 +84,7 @@ def write_run_store(
             "model": values["model"],
             "reference": values.get("reference"),
             **run,
+            **{key: value for key, value in store.description.source.items() if key in PREPARED},
         },
     )
     outputs = [out.with_name("store.json"), out.with_name(shard_name(0))]

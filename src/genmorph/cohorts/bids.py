@@ -76,8 +76,9 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
     if not scans:
         raise nothing_found(images, PATTERNS, "sub-*")
     found = {scan.participant_id for scan in scans}
+    scans = leave_out_withdrawn(_listed(_one_per_session(scans), people), source)
     return Reading(
-        leave_out_withdrawn(_listed(_one_per_session(scans), people), source),
+        scans,
         files=_metadata_files(root, images),
         notes=_notes(scans),
         rows_without_scan=tuple(sorted(set(people) - found)),
@@ -100,7 +101,8 @@ def _is_preprocessed(name: str) -> bool:
 
 
 def _notes(scans: list[Scan]) -> tuple[str, ...]:
-    bins = sum(scan.age_precision == "bin" for scan in scans)
+    kept = [scan for scan in scans if scan.exclude_reason is None]
+    bins = sum(scan.age_precision == "bin" for scan in kept)
     return (f"the ages of {bins} scans are lower bounds (such as 89+)",) if bins else ()
 
 

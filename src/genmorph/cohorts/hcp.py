@@ -109,9 +109,9 @@ def read_cohort(source: Source, options: LayoutOptions) -> Reading:
         )
     people = by_person(tables, "subject", _PERSON_COLUMNS)
     path_of = {column: table.path for table in tables for column in table.columns}
-    scans = _choose(found, people, path_of, options)
+    scans = leave_out_withdrawn(_choose(found, people, path_of, options), source)
     return Reading(
-        leave_out_withdrawn(scans, source),
+        scans,
         files=tuple(sorted(table.path for table in tables)),
         notes=_notes(tables, people, scans),
         rows_without_scan=tuple(sorted(set(people) - {one.person for one in found})),
@@ -251,7 +251,10 @@ def _notes(
         notes.append(f"the family of {unknown} people is unknown")
     bins = sum(scan.age_precision == "bin" for scan in kept)
     if bins:
-        notes.append(f"the ages of {bins} people are the middles of bins")
+        notes.append(
+            f"the ages of {bins} people are those of bins: the middle, of an open bin (such as "
+            "36+) the lower bound"
+        )
     issues = sum(people[scan.source_id or ""].get("qc_issue") is not None for scan in kept)
     if issues:
         notes.append(

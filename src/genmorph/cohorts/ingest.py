@@ -119,7 +119,7 @@ def ingest_cohort(
         else scan
         for scan in scans
     ]
-    scans = ledger.assign_shards(_numbered(scans), shard_size)
+    scans = ledger.assign_shards(numbered(scans), shard_size)
     ledger.save()
     flow = Flow.of(scans)
     write_json(
@@ -162,7 +162,7 @@ def _refuse_late_families(unit_of: Mapping[str, str], ledger: Ledger) -> None:
         )
 
 
-def _numbered(scans: list[Scan]) -> list[Scan]:
+def numbered(scans: list[Scan]) -> list[Scan]:
     """Scans with the number of their visit: 1 for the person's first that is kept.
 
     Dates decide where all of a person's scans have one, else the names of the sessions.
@@ -174,12 +174,12 @@ def _numbered(scans: list[Scan]) -> list[Scan]:
     visits = {}
     for own in people.values():
         dated = all(scan.acquisition_date for scan in own)
-        own.sort(key=lambda scan: (scan.acquisition_date if dated else "", _natural(scan.scan_id)))
+        own.sort(key=lambda scan: (scan.acquisition_date if dated else "", natural(scan.scan_id)))
         visits |= {(scan.scan_id, scan.path): number for number, scan in enumerate(own, start=1)}
     return [replace(scan, visit=visits.get((scan.scan_id, scan.path))) for scan in scans]
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
     """Sorts ses-2 before ses-10."""
     parts = re.split(r"(\d+)", text)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

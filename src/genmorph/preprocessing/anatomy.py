@@ -389,6 +389,10 @@ def _gather(
         affine=np.asarray(affine).tolist(),
         content=f"{name} of {store.description.content}",
         data_label=store.description.data_label,
-        source={**store.description.source, "anatomy": describe(options, atlas)},
+        source={
+            **store.description.source,
+            **({"registered": True} if of_template else {}),
+            "anatomy": describe(options, atlas),
+        },
     )
     write_index(folder, [{**row, "shard": 0} for row in rows], description)

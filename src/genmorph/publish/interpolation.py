@@ -18,7 +18,7 @@ INTERPOLATION_STEPS = 7
 
 
 def youngest_and_oldest(scans: Sequence[Scan]) -> list[Scan]:
-    """The scans at the least and at the greatest age, of two people.
+    """The scans at the least and at the greatest age, of two people; of equal ages by scan id.
 
     Where fewer than two people's ages are known, the first and the last person by scan id.
 
@@ -48,9 +48,11 @@ def way_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def ends_in_words(ends: Sequence[Scan]) -> str:
-    """Who stands at the ends."""
+    """Who stands at the ends, no more than ages tell: those of a bin are all of one age."""
     if any(scan.age_years is None for scan in ends):
         return "Ends: the first and the last test person; ages are not known."
+    if any(scan.age_precision == "bin" for scan in ends):
+        return "Ends: test people of the youngest and of the oldest age group."
     return "Ends: the youngest and the oldest test person."
 
 

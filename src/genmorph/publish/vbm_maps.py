@@ -102,7 +102,10 @@ def _place(image: nib.Nifti1Image) -> None:
 
 
 def describe(measurement: Measurement) -> str:
-    """What a figure of a `vbm` measurement shows, for its small print."""
+    """What a figure of a `vbm` measurement shows, for its small print.
+
+    Which voxels a picture colours it says itself: the threshold is that of the measurement.
+    """
     settings, values, n = measurement.settings, measurement.values, measurement.n
     sides = [
         f"{n.get(f'{side}_people', n[f'{side}_scans'])} {side}"
@@ -117,10 +120,12 @@ def describe(measurement: Measurement) -> str:
     parts = [
         f"t of {settings['contrast']}, {settings['design']}; variance {settings['variance']}",
         ", ".join(sides),
-        f"threshold {threshold}" + (f" ({', '.join(bound)})" if bound else ""),
     ]
     if "voxels_over" in values:
+        parts.append(f"threshold {threshold}" + (f" ({', '.join(bound)})" if bound else ""))
         parts.append(f"{values['voxels_over']:.0f} of {n['mask_voxels']} voxels over it")
+    else:
+        parts.append(f"no threshold {threshold} could be found")
     return "; ".join(parts) + "."
 
 
@@ -145,7 +150,7 @@ def glass_brain(
     over : ndarray of bool, optional
         Voxels shown; all tested ones when absent.
     footer : str
-        Small print.
+        Small print; which voxels are coloured is added.
     limit : float, optional
         |t| of the last colour; the greatest that is shown, when absent.
 
@@ -162,7 +167,7 @@ def glass_brain(
     shown = _shown(t_map, over)
     limit = limit or _limit(t_map, shown)
     volume = np.where(shown, t_map.t, 0).astype(np.float32)
-    words = wrap(f"{footer} {GLASS_VIEWS}".strip(), PAGE_WIDTH_MM - 4)
+    words = wrap(f"{footer} {_coloured(over)} {GLASS_VIEWS}".strip(), PAGE_WIDTH_MM - 4)
     below_mm = len(words) * line_mm(SMALL_POINTS) + 2
     height_mm = 46 + below_mm
     figure = Figure(figsize=(PAGE_WIDTH_MM / MM_PER_INCH, height_mm / MM_PER_INCH), facecolor="w")
@@ -216,6 +221,7 @@ def slices(
     background : ndarray, optional
         `[x, y, z]` in [0, 1] on the grid of the map; nilearn's packaged MNI template when absent.
     footer : str
+        Small print; which voxels are coloured is added.
     limit : float, optional
         |t| of the last colour; the greatest that is shown, when absent.
     fractions : sequence of float
@@ -240,7 +246,7 @@ def slices(
         [max(width for width, _ in sizes.values())] * len(fractions) + [BAR_WIDTH_MM],
         [height for _, height in sizes.values()],
         row_titles=list(sizes),
-        footer=footer,
+        footer=f"{footer} {_coloured(over)}".strip(),
     )
     for row, (plane, size) in zip(axes, sizes.items(), strict=True):
         normal = View(plane).normal
@@ -301,6 +307,15 @@ def _shown(t_map: TMap, over: np.ndarray | None) -> np.ndarray:
     return t_map.tested if over is None else over & t_map.tested
 
 
+def _coloured(over: np.ndarray | None) -> str:
+    """Which voxels a picture colours, for its small print."""
+    if over is None:
+        return "Coloured: every voxel tested, over a threshold or not."
+    if not over.any():
+        return "Coloured: voxels over a threshold, of which there are none."
+    return "Coloured: voxels over the threshold."
+
+
 def _limit(t_map: TMap, shown: np.ndarray) -> float:
     """Greatest |t| that is shown."""
     return max(float(np.abs(t_map.t[shown]).max(initial=0)), LEAST_LIMIT)
@@ -325,7 +340,7 @@ def _peaks(t: np.ndarray, shown: np.ndarray) -> list[tuple[np.intp, ...]]:
 def _through(indices: Sequence[int], peaks: Sequence[int]) -> list[int]:
     """Slices with the nearest to each peak moved onto it, no slice twice."""
     free, moved = list(indices), []
-    for peak in peaks[: len(free)]:
+    for peak in list(dict.fromkeys(peaks))[: len(free)]:
         nearest = min(free, key=lambda index: abs(index - peak))
         free.remove(nearest)
         moved.append(peak)

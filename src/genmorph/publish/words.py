@@ -11,6 +11,8 @@ from genmorph.publish.views import voxel_sizes
 if TYPE_CHECKING:
     from genmorph.store import Store
 
+OLD_YEARS = 90  # from here on ages are not told apart
+
 
 class Scan(Protocol):
     """What a picture may tell of a scan; a row of the manifest has it."""
@@ -18,6 +20,7 @@ class Scan(Protocol):
     scan_id: str
     participant_id: str
     age_years: float | None
+    age_precision: str | None
     diagnosis: str | None
 
 
@@ -25,10 +28,13 @@ def describe(scan: Scan, *, diagnosis: bool = True) -> str:
     """Age and, where wanted, diagnosis of a scan, as far as known.
 
     Ids stay out of a picture, and ages from 90 years are not told apart: it is made to be shared.
+    Of an age known as a bin it says `about`.
     """
     words = []
     if scan.age_years is not None:
-        words.append("90+ years" if scan.age_years >= 90 else f"{scan.age_years:.0f} years")
+        years = round(scan.age_years)  # what is printed decides: 89.6 would print as 90
+        about = "about " if scan.age_precision == "bin" else ""
+        words.append(f"{OLD_YEARS}+ years" if years >= OLD_YEARS else f"{about}{years} years")
     if diagnosis and scan.diagnosis is not None:
         words.append(scan.diagnosis)
     return ", ".join(words) or "age unknown"

@@ -22,7 +22,7 @@ def index(tmp_path):
     )
     (tmp_path / "config.resolved.yaml").write_text("{}\n")
 
-    def run(engines=(ENGINE, ENGINE), odd="1500.0", **preprocessing):
+    def run(engines=(ENGINE, ENGINE), odd="1500.0", bare=(), **preprocessing):
         tables = []
         for shard, engine in enumerate(engines):
             rows = [
@@ -32,6 +32,7 @@ def index(tmp_path):
                     "row": number,
                     "sha256": "0" * 64,
                     "engine": engine,
+                    "skull_stripped": str(shard in bare).lower(),
                     "brain_ml": odd if (shard, number) == (1, 3) else 1400 + 20 * number,
                 }
                 for number in range(10)
@@ -78,3 +79,20 @@ def test_whole_heads_are_labelled(index):
     assert done.returncode == 0, done.stderr
     label = read_json(folder / "store.json")["data_label"]
     assert label == "made; whole heads, skull not removed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "bare", "stripped", "registered"),
+    [
+        ({}, (), True, True),
+        ({"registration": None}, (), True, False),
+        ({"brain_extraction": {"skull_strip": False}}, (), False, True),
+        ({"brain_extraction": {"skull_strip": False}}, (0, 1), True, True),  # brains from the start
+        ({"brain_extraction": {"skull_strip": False}}, (0,), None, True),
+    ],
+)
+def test_the_store_says_how_scans_were_prepared(index, changes, bare, stripped, registered):
+    done, folder = index(recipes={"autoregressive": changes}, bare=bare)
+    assert done.returncode == 0, done.stderr
+    source = read_json(folder / "store.json")["source"]
+    assert (source["skull_stripped"], source["registered"]) == (stripped, registered)

@@ -82,7 +82,7 @@ def test_acquisitions_and_runs_are_chosen_by_name_and_no_part_of_the_id(make_bid
     ]
 
 
-def test_an_age_that_is_a_bound_is_no_exact_age(make_bids):
+def test_an_age_that_is_a_bound_is_no_exact_age(make_bids, tmp_path):
     root = make_bids()
     table = root / "participants.tsv"
     table.write_text(table.read_text().replace("\t60\t", "\t89+\t").replace("\t61\t", "\tn/a\t"))
@@ -93,6 +93,9 @@ def test_an_age_that_is_a_bound_is_no_exact_age(make_bids):
         (62.0, "exact"),
     ]
     assert reading.notes == ("the ages of 1 scans are lower bounds (such as 89+)",)
+    gone = tmp_path / "withdrawn.csv"
+    gone.write_text("sub-01\n")
+    assert read(root, withdrawn=gone).notes == ()
 
 
 def test_people_without_row_rows_without_scan_and_the_withdrawn(make_bids, tmp_path):

@@ -76,7 +76,7 @@ def kept(reading):
     return {scan.source_id: scan for scan in reading.scans if scan.exclude_reason is None}
 
 
-def test_folders_and_archives_without_the_restricted_table(root):
+def test_folders_and_archives_without_the_restricted_table(root, tmp_path):
     reading = read(root)
     scans = kept(reading)
     assert list(scans) == ["100307", "100408", "101107"]
@@ -98,6 +98,10 @@ def test_folders_and_archives_without_the_restricted_table(root):
     assert reading.rows_without_scan == ("101309",)
     notes = " ".join(reading.notes)
     assert "twins" in notes and "ages of 3 people" in notes and "1 people have an issue" in notes
+    assert "the middle, of an open bin (such as 36+) the lower bound" in notes
+    gone = tmp_path / "withdrawn.csv"
+    gone.write_text("100307\n")
+    assert "ages of 2 people" in " ".join(read(root, withdrawn=gone).notes)
 
 
 def test_the_restricted_table_gives_years_and_families(root, tmp_path):

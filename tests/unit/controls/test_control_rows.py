@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from genmorph.controls.figure import draw_controls
-from genmorph.controls.groups import GROUPS, chain, distances, memorisation, module_of_group
+from genmorph.controls.groups import (
+    GROUPS,
+    chain,
+    distances,
+    memorisation,
+    module_of_group,
+    overlap,
+)
 from genmorph.controls.rows import (
     Curve,
     Result,
@@ -137,6 +144,13 @@ def test_a_dropped_jacobian_fails_the_control_of_mass(monkeypatch):
         tissue, "jacobian_determinant", lambda field, affine: np.ones(field.shape[:3], np.float32)
     )
     assert row().verdict == "no"
+
+
+@pytest.mark.parametrize("errors", [(math.nan, 0.001), (0.001, math.nan)])
+def test_one_number_that_is_missing_fails_the_greatest_of_several(errors):
+    assert overlap.affine_row(errors, 0.0, "pairs").verdict == "no"
+    heads = [chain.Segmented({}, np.zeros(1), error) for error in errors]
+    assert chain.mass_row(heads).verdict == "no"
 
 
 def test_a_scan_on_both_sides_that_passes_unseen_fails_its_control(monkeypatch):

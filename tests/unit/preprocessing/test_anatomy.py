@@ -94,6 +94,7 @@ def test_modulated_gray_matter_holds_the_gray_matter_of_the_scan(segmented):
     gray_ml = float(row["GM"]) + float(row["DGM"])
     assert maps.read("sub-1").sum() * voxel_ml == pytest.approx(gray_ml, rel=0.005)
     assert maps.description.source["anatomy"]["deep_gray_atlas"]["name"] == "middle"
+    assert maps.description.source["registered"]  # on the template, wherever the scan lies
     assert maps.description.data_label == store.description.data_label
 
 

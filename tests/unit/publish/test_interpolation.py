@@ -23,6 +23,7 @@ class Person:
     participant_id: str
     age_years: float | None = None
     diagnosis: str | None = None
+    age_precision: str | None = "exact"
 
 
 def test_ends_are_the_youngest_and_the_oldest_of_two_people():
@@ -64,4 +65,6 @@ def test_scans_stand_outside_of_what_is_decoded_from_them():
     assert "3/6" in said and said.count("posterior") == 2
     assert "AD" not in said and "sub-" not in said
     assert "youngest" in ends_in_words(ends)
+    binned = Person("sub-3", "sub-3", 24.0, age_precision="bin")
+    assert ends_in_words([binned, ends[1]]).endswith("the oldest age group.")
     assert "not known" in ends_in_words([ends[0], Person("sub-3", "sub-3")])

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from genmorph.cli.notebook import notebook as run_notebook
+from genmorph.cohorts.manifest import Scan, write_manifest
+from genmorph.cohorts.reading import leave_out
 from genmorph.errors import NotebookError
 from genmorph.plan.inputs import NEEDS
 from genmorph.publish.notebooks import (
@@ -62,6 +67,23 @@ def test_ours_are_kept_without_outputs_and_say_what_they_read(file):
     reads = read_needs(file)
     assert {need.partition(":")[0] for need in reads.needs} <= set(NEEDS)
     assert imported_modules(file)
+
+
+def test_the_first_look_takes_the_scan_that_is_kept_not_a_left_out_repeat(tmp_path):
+    kept = Scan("sub-1", "sub-1", None, path="used.nii", size=1, skull_stripped=False, shard=0)
+    repeat = leave_out(replace(kept, path="repeat.nii", shard=None), "selected", "another is used")
+    write_manifest(tmp_path / "manifest.tsv", [repeat, kept])
+    notebook = nbformat.read(PROJECT / "notebooks" / "01_first_look.ipynb", as_version=4)
+    (cell,) = [cell for cell in notebook.cells if cell.id == "manifest"]
+    names = {
+        "pd": pd,
+        "paths": SimpleNamespace(fill=lambda *_, **__: tmp_path / "manifest.tsv"),
+        "cohort": "tiny",
+        "store": SimpleNamespace(ids=["sub-1"]),
+        "private": [],
+    }
+    exec(cell.source, names)
+    assert names["scan"]["path"] == "used.nii"
 
 
 def test_a_notebook_that_does_not_say_what_it_reads_is_named(write):

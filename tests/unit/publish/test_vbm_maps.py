@@ -14,6 +14,7 @@ from genmorph.metrics.vbm_inference import over_threshold
 from genmorph.metrics.vbm_statistics import TMap
 from genmorph.publish.figures import style
 from genmorph.publish.vbm_maps import (
+    _through,
     degrees_of_freedom_image,
     describe,
     glass_brain,
@@ -151,6 +152,11 @@ def coloured(picture):
     return np.argwhere(blue - red > 60), np.argwhere(red - blue > 60)
 
 
+def test_no_slice_is_shown_twice_where_both_peaks_lie_in_one():
+    assert _through([10, 20, 30, 40], [21, 21]) == [10, 21, 30, 40]
+    assert _through([10, 20, 30, 40], [12, 33]) == [12, 20, 33, 40]
+
+
 def test_glass_brain(t_map, monkeypatch):
     import socket
 
@@ -190,3 +196,24 @@ def test_words_of_a_measurement():
         "4 generated, 4 reference; threshold uncorrected 0.01, two-sided "
         f"(|t| > 3.71, p ≤ 0.01); {number} of {25 * 29 * 24} voxels over it."
     )
+
+
+def test_words_say_when_no_threshold_could_be_found():
+    rng = np.random.default_rng(0)
+    sides = [{f"{side}-{n}": 1 + rng.random(GRID) for n in range(4)} for side in ("sample", "sub")]
+    _, measurement = measure_vbm(*sides, AFFINE, correction="family-wise", permutations=3)
+    words = describe(measurement)
+    assert "no threshold family-wise 0.05, two-sided could be found." in words
+    assert "over it" not in words
+
+
+def test_pictures_say_which_voxels_they_colour(t_map):
+    def footer(figure):
+        return " ".join(text.get_text() for text in figure.texts)
+
+    over = np.zeros(GRID, dtype=bool)
+    assert "there are none" in footer(glass_brain(t_map, AFFINE, over))
+    over[LEFT] = True
+    for draw in (slices, glass_brain):
+        assert "Coloured: every voxel tested" in footer(draw(t_map, AFFINE, footer="Made up."))
+        assert "Coloured: voxels over the threshold." in footer(draw(t_map, AFFINE, over))

@@ -31,6 +31,7 @@ class Person:
     participant_id: str
     age_years: float | None = None
     diagnosis: str | None = None
+    age_precision: str | None = "exact"
 
 
 @pytest.fixture
@@ -166,7 +167,9 @@ def test_scans_are_of_different_people_spread_over_ages():
 
 def test_people_are_not_named():
     assert describe(Person("sub-1", "sub-1", 71.6, "AD")) == "72 years, AD"
-    assert describe(Person("sub-1", "sub-1", 93.0)) == "90+ years"
+    for age in (93.0, 89.6):  # which 90 years would stand beside 90+
+        assert describe(Person("sub-1", "sub-1", age)) == "90+ years"
+    assert describe(Person("sub-1", "sub-1", 23.5, age_precision="bin")) == "about 24 years"
     assert describe(Person("sub-1", "sub-1")) == "age unknown"
     assert describe(Person("sub-1", "sub-1", 71.6, "AD"), diagnosis=False) == "72 years"
 

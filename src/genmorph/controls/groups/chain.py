@@ -173,8 +173,8 @@ def volume_rows(found: Sequence[Segmented], truth: Any) -> list[Row]:
 
 
 def mass_row(found: Sequence[Segmented]) -> Row:
-    """Gray matter on the template holds the gray matter of the scan."""
-    worst = max(abs(one.mass_error) for one in found)
+    """Gray matter on the template holds the gray matter of the scan; NaN of any head fails."""
+    worst = float(np.abs([one.mass_error for one in found]).max())
     return Row(
         "modulation preserves gray matter: worst relative error",
         "SyN, Jacobian with its affine part",

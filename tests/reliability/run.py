@@ -147,7 +147,7 @@ def page(counts: dict[str, Any]) -> str:
     for name, words in {
         "kills": "kill -9 of Snakemake, a job or a worker, at a random moment of a rule; survived "
         "when the same line then ends with the job's files and the tables of an undisturbed run, "
-        "bit for bit but for wall times",
+        "bit for bit but for wall times, and the audit trusts both",
         "demo_kills": "the same at scale `demo`",
         "tampered": "single random changes in the chain of a table; found when `genmorph audit` "
         "fails under the right code and names the change first",
